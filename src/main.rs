@@ -1,1 +1,91 @@
-fn main() {}
+//! The binary: settings → logs → database → serve.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tenantry::app::App;
+use tenantry::auth::layer::Gate;
+use tenantry::auth::policy::RolePolicy;
+use tenantry::auth::token::{self, MintedClaims};
+use tenantry::billing::catalogue::Catalogue;
+use tenantry::clock::{Clock, ManualClock};
+use tenantry::config::{self, Cli, ClockKind, Command, Serve};
+use tenantry::database::Database;
+use tenantry::{banner, server, telemetry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        None => serve(cli.serve).await,
+        Some(Command::Serve(settings)) => serve(*settings).await,
+        Some(Command::Migrate(settings)) => migrate(&settings).await,
+        Some(Command::Token(settings)) => mint(&settings),
+        Some(Command::Health(settings)) => server::check_health(settings.listen, &settings.service).await,
+    }
+}
+
+async fn serve(settings: Serve) -> anyhow::Result<()> {
+    telemetry::init(&settings.log, settings.log_format)?;
+    let (callers, exposed) = settings.identity.reader(settings.listen.ip())?;
+    if exposed {
+        tracing::warn!(listen = %settings.listen, "identity headers are believed from whoever can reach this address");
+    }
+    let policy = Arc::new(RolePolicy::load(&settings.role_policy)?);
+    let catalogue = Catalogue::load(settings.plans.as_deref())?;
+    let clock = match settings.clock {
+        ClockKind::System => Clock::System,
+        ClockKind::Manual => Clock::Manual(ManualClock::starting_now()),
+    };
+    let listener =
+        TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let database = Database::connect(&settings.database.settings()).await?;
+    database.migrate().await?;
+    banner::print(listener.local_addr()?, callers.trust_metadata);
+    let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone() };
+    let invitation_lifetime = settings.invitation_lifetime();
+    let app = Arc::new(App { database, clock, policy, catalogue, invitation_lifetime });
+    let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain() };
+    server::serve(listener, parts, stop_on_signal()?).await
+}
+
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}
+
+async fn migrate(settings: &config::Database) -> anyhow::Result<()> {
+    let database = Database::connect(&settings.settings()).await?;
+    database.migrate().await?;
+    Ok(database.close().await?)
+}
+
+fn mint(settings: &config::Token) -> anyhow::Result<()> {
+    let claims = MintedClaims {
+        sub: settings.subject.clone(),
+        email: settings.email.clone(),
+        org_id: settings.organization.clone(),
+        org_role: settings.role.clone(),
+        scope: settings.platform.then(|| "platform".to_owned()),
+        issuer: settings.issuer.clone(),
+        audience: settings.audience.clone(),
+        ..MintedClaims::default()
+    };
+    let lifetime = chrono::TimeDelta::minutes(i64::from(settings.minutes));
+    let minted = token::mint(settings.jwt_secret.as_bytes(), &claims, Clock::System.now(), lifetime)?;
+    println!("{minted}");
+    Ok(())
+}

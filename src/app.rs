@@ -1,0 +1,25 @@
+//! What every operation has at hand.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use crate::auth::policy::RolePolicy;
+use crate::billing::catalogue::Catalogue;
+use crate::clock::Clock;
+use crate::database::Database;
+
+/// The parts of a running service, shared by all calls.
+#[derive(Debug)]
+pub struct App {
+    /// The database.
+    pub database: Database,
+    /// The time.
+    pub clock: Clock,
+    /// Who may do what.
+    pub policy: Arc<RolePolicy>,
+    /// What can be subscribed to.
+    pub catalogue: Catalogue,
+    /// How long an invitation lives unless the call says otherwise.
+    pub invitation_lifetime: TimeDelta,
+}

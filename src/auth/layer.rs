@@ -1,0 +1,133 @@
+//! The authorization layer: one tower layer in front of every service of ours.
+//!
+//! path → what the RPC requires → who calls → does the role policy let this role? It decides without the database and
+//! before the body is read. A tonic interceptor could not do it: it does not see the method.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::Either;
+use http::{Request, Response};
+use tonic::Status;
+use tower::{Layer, Service};
+
+use super::caller::{Caller, CallerReader, UserCaller};
+use super::permission::{Requirement, requirement};
+use super::policy::RolePolicy;
+use super::scope::Authorized;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::pb::Permission;
+use crate::telemetry::RequestId;
+
+/// What the gate decides on. Shared by all services.
+#[derive(Debug)]
+pub struct Gate {
+    /// Reads who calls.
+    pub callers: CallerReader,
+    /// What each role may do.
+    pub policy: Arc<RolePolicy>,
+    /// By which tokens expire.
+    pub clock: Clock,
+}
+
+impl Gate {
+    fn decide<B>(&self, request: &Request<B>) -> Result<Authorized, Error> {
+        let requirement = requirement(request.uri().path()).ok_or(Error::MethodUnknown)?;
+        let caller = self.callers.read(request.headers(), self.clock.now()).map_err(Error::Identity)?;
+        record(&caller);
+        match &caller {
+            Caller::Service(_) if !requirement.service => return Err(Error::UserRequired),
+            Caller::Service(_) => {}
+            Caller::User(user) => self.admit(user, requirement)?,
+        }
+        let request_id = request.extensions().get::<RequestId>().map(|id| Arc::clone(&id.0));
+        Ok(Authorized { caller, requirement, request_id: request_id.unwrap_or_else(|| Arc::from("")) })
+    }
+
+    fn admit(&self, user: &UserCaller, requirement: Requirement) -> Result<(), Error> {
+        let Some(permission) = requirement.permission else {
+            return if requirement.user { Ok(()) } else { Err(Error::ServiceRequired) };
+        };
+        let claim = user.organization.as_ref().ok_or(Error::OrganizationRequired)?;
+        match claim.role.as_deref() {
+            Some(role) => self.allow(role, permission),
+            // A service that acts for a user need not know the role. The stored one decides anyway.
+            None if user.via.is_some() => Ok(()),
+            None => Err(Error::RoleLacksPermission { permission, role: None }),
+        }
+    }
+
+    fn allow(&self, role: &str, permission: Permission) -> Result<(), Error> {
+        match self.policy.allows(role, permission) {
+            Some(true) => Ok(()),
+            Some(false) => Err(Error::RoleLacksPermission { permission, role: Some(role.to_owned()) }),
+            None => Err(Error::RoleUnknown { role: role.to_owned() }),
+        }
+    }
+}
+
+/// Tells the line that is logged for this call who made it.
+fn record(caller: &Caller) {
+    let span = tracing::Span::current();
+    match caller {
+        Caller::Service(service) => {
+            span.record("service", service.as_str());
+        }
+        Caller::User(user) => {
+            span.record("user", user.user_id.as_str());
+            if let Some(service) = &user.via {
+                span.record("service", service.as_str());
+            }
+            if let Some(claim) = &user.organization {
+                span.record("org", tracing::field::display(claim.id));
+                span.record("role", claim.role.as_deref());
+            }
+        }
+    }
+}
+
+/// Puts the gate before a service.
+#[derive(Clone, Debug)]
+pub struct AuthorizationLayer(pub Arc<Gate>);
+
+impl<S> Layer<S> for AuthorizationLayer {
+    type Service = Authorization<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authorization { gate: Arc::clone(&self.0), inner }
+    }
+}
+
+/// A service behind the gate.
+#[derive(Clone, Debug)]
+pub struct Authorization<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for Authorization<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<S::Response, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.gate.decide(&request) {
+            Ok(authorized) => {
+                request.extensions_mut().insert(authorized);
+                Either::Left(self.inner.call(request))
+            }
+            Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Proof that a caller may enter an organization, as types.
+//!
+//! [`Authorized`] is what the layer leaves with a request it let through; [`Scope`] is made from it alone, and only for the
+//! organization that the caller acts in. No tenant data is read or written without a `Scope`, and what a member may do is
+//! decided on the role that is *stored*, by [`admit`].
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::caller::{Caller, UserCaller};
+use super::permission::Requirement;
+use super::policy::{RoleDefinition, RolePolicy};
+use crate::entity::{membership, organization};
+use crate::error::{Error, Violation};
+use crate::fields::parse_uuid;
+use crate::pb::Permission;
+
+/// A call that the layer let through: who makes it and what the RPC requires.
+#[derive(Clone, Debug)]
+pub struct Authorized {
+    pub(super) caller: Caller,
+    pub(super) requirement: Requirement,
+    pub(super) request_id: Arc<str>,
+}
+
+impl Authorized {
+    /// Who makes the call.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The id under which the logs know the call.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The user, for RPCs that users call for themselves.
+    pub fn user(&self) -> Result<&UserCaller, Error> {
+        match &self.caller {
+            Caller::User(user) => Ok(user),
+            Caller::Service(_) => Err(Error::UserRequired),
+        }
+    }
+
+    /// Enters the organization of the request, if it is the one that the caller acts in. A service may enter any. For a
+    /// user the refusal is the same whether that organization exists, or is the name of anything at all.
+    pub fn scope(&self, organization_id: &str) -> Result<Scope, Error> {
+        let requested = parse_uuid(organization_id);
+        match &self.caller {
+            Caller::User(user) => {
+                let claim = user.organization.as_ref().ok_or(Error::OrganizationRequired)?;
+                if requested != Some(claim.id) {
+                    return Err(Error::OrganizationMismatch);
+                }
+                Ok(Scope { organization_id: claim.id })
+            }
+            Caller::Service(_) => {
+                let organization_id = requested.ok_or_else(|| {
+                    Error::Fields(vec![Violation {
+                        field: "organization_id".into(),
+                        description: "must be a UUID".into(),
+                    }])
+                })?;
+                Ok(Scope { organization_id })
+            }
+        }
+    }
+
+    /// The stored membership decides: gives the role on which the caller may go on.
+    ///
+    /// `about` is the user whom the call is about, where that may be another one.
+    pub fn admit<'p>(
+        &self,
+        policy: &'p RolePolicy,
+        organization: Option<&organization::Model>,
+        membership: Option<&membership::Model>,
+        about: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<&'p RoleDefinition, Error> {
+        let user = self.user()?;
+        let organization = organization.filter(|found| exists(found, now)).ok_or(Error::NotAMember)?;
+        let membership = membership.filter(|found| found.organization_id == organization.organization_id);
+        let membership = membership.ok_or(Error::NotAMember)?;
+        if membership.suspended_at.is_some() {
+            return Err(Error::MemberSuspended);
+        }
+        let role = policy.role(&membership.role).ok_or_else(|| Error::RoleUnknown { role: membership.role.clone() })?;
+        let permission = self.needed(about.is_some_and(|about| about != user.user_id.as_str()))?;
+        if !role.allows(permission) {
+            let claimed = user.organization.as_ref().and_then(|claim| claim.role.clone());
+            return Err(match claimed {
+                Some(claimed) if claimed != membership.role => {
+                    Error::RoleStale { permission, claimed, stored: membership.role.clone() }
+                }
+                _ => Error::RoleLacksPermission { permission, role: Some(membership.role.clone()) },
+            });
+        }
+        Ok(role)
+    }
+
+    fn needed(&self, about_another: bool) -> Result<Permission, Error> {
+        let for_others = self.requirement.permission_for_others.filter(|_| about_another);
+        for_others
+            .or(self.requirement.permission)
+            .ok_or_else(|| Error::defect("an RPC without a permission has members"))
+    }
+}
+
+/// The organization that a caller was let into. The only key to an organization's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    organization_id: Uuid,
+}
+
+impl Scope {
+    /// The organization.
+    pub fn organization_id(self) -> Uuid {
+        self.organization_id
+    }
+
+    /// The scope of an organization that is being made, or that an invitation leads to: those who come by either have no
+    /// membership there yet, and what they may do is decided by the operation.
+    pub(crate) fn of_newcomer(organization_id: Uuid) -> Self {
+        Self { organization_id }
+    }
+}
+
+/// Whether an organization is there: a deleted one is until its purge time.
+pub fn exists(organization: &organization::Model, now: DateTime<Utc>) -> bool {
+    organization.purge_at.is_none_or(|purge_at| now < purge_at)
+}

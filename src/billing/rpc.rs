@@ -1,0 +1,196 @@
+//! BillingService on the wire.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::catalogue::{Period, Plan};
+use super::seats::{self, Usage};
+use super::store;
+use crate::app::App;
+use crate::auth::scope::Scope;
+use crate::entity::subscription::{self, Status as SubscriptionStatus};
+use crate::error::Error;
+use crate::etag;
+use crate::event::Change;
+use crate::fields::{Fields, timestamp};
+use crate::membership::invitations;
+use crate::operation::unit::Books;
+use crate::operation::{self, Command, Member, Query, Reader, Unit};
+use crate::pb;
+use crate::pb::billing_service_server::BillingService;
+
+/// BillingService over the engine.
+#[derive(Clone, Debug)]
+pub struct Service(pub Arc<App>);
+
+#[tonic::async_trait]
+impl BillingService for Service {
+    async fn list_plans(
+        &self,
+        request: Request<pb::ListPlansRequest>,
+    ) -> Result<Response<pb::ListPlansResponse>, Status> {
+        operation::authorized(&request)?;
+        let plans = self.0.catalogue.plans().iter().map(shown_plan).collect();
+        Ok(Response::new(pb::ListPlansResponse { plans }))
+    }
+
+    async fn get_subscription(
+        &self,
+        request: Request<pb::GetSubscriptionRequest>,
+    ) -> Result<Response<pb::GetSubscriptionResponse>, Status> {
+        operation::read::<GetSubscription>(&self.0, request).await
+    }
+
+    async fn get_seat_usage(
+        &self,
+        request: Request<pb::GetSeatUsageRequest>,
+    ) -> Result<Response<pb::GetSeatUsageResponse>, Status> {
+        operation::read::<GetSeatUsage>(&self.0, request).await
+    }
+
+    async fn update_subscription(
+        &self,
+        request: Request<pb::UpdateSubscriptionRequest>,
+    ) -> Result<Response<pb::UpdateSubscriptionResponse>, Status> {
+        operation::change::<UpdateSubscription>(&self.0, request).await
+    }
+}
+
+struct GetSubscription;
+
+impl Query for GetSubscription {
+    type Request = pb::GetSubscriptionRequest;
+    type Response = pb::GetSubscriptionResponse;
+
+    fn parse(_: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        reader.organization()?;
+        let subscription = store::load(reader.connection(), reader.scope).await?;
+        Ok(pb::GetSubscriptionResponse { subscription: Some(shown_subscription(&subscription)) })
+    }
+}
+
+struct GetSeatUsage;
+
+impl Query for GetSeatUsage {
+    type Request = pb::GetSeatUsageRequest;
+    type Response = pb::GetSeatUsageResponse;
+
+    fn parse(_: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let organization = reader.organization()?;
+        // One that has expired since the last change is still in the counter.
+        let expired = match organization.pending_invitations {
+            0 => 0,
+            _ => invitations::count_expired(reader.connection(), reader.scope, reader.now).await?,
+        };
+        let usage = Usage {
+            total: organization.seats_total,
+            members: organization.active_members,
+            pending: (organization.pending_invitations - expired).max(0),
+        };
+        Ok(pb::GetSeatUsageResponse { seat_usage: Some(shown_usage(reader.scope, usage)) })
+    }
+}
+
+struct UpdateSubscription {
+    seats: i64,
+    etag: String,
+}
+
+impl Command for UpdateSubscription {
+    type Request = pb::UpdateSubscriptionRequest;
+    type Response = pb::UpdateSubscriptionResponse;
+    type Actor = Member;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        if request.seats < 1 {
+            fields.fault("seats", "must be at least 1");
+        }
+        fields.done(Self { seats: request.seats, etag: request.etag.clone() })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        let mut row = store::load(unit.transaction(), unit.scope()).await?;
+        etag::check(&self.etag, row.version)?;
+        let usage = unit.seats().await?;
+        let plan = unit.app.catalogue.plan(&row.plan_id);
+        let plan = plan.ok_or(Error::defect("a subscription to a plan that the catalogue does not have"))?;
+        let before = row.seats;
+        if before != self.seats {
+            usage.change_total(plan, self.seats)?;
+            if self.seats > before {
+                seats::may_grow(row.status)?;
+            }
+            row.seats = self.seats;
+            row.updated_at = unit.now;
+            row.version += 1;
+            store::update_seats(unit.transaction(), &row).await?;
+            unit.count(Books { seats_total: Some(self.seats), ..Books::default() });
+            unit.record(Change::SubscriptionSeatsChanged { before, after: self.seats });
+        }
+        Ok(pb::UpdateSubscriptionResponse {
+            subscription: Some(shown_subscription(&row)),
+            seat_usage: Some(shown_usage(unit.scope(), Usage { total: row.seats, ..usage })),
+        })
+    }
+}
+
+fn shown_usage(scope: Scope, usage: Usage) -> pb::SeatUsage {
+    pb::SeatUsage {
+        organization_id: scope.organization_id().to_string(),
+        total: usage.total,
+        used: usage.used(),
+        members: usage.members,
+        pending: usage.pending,
+        available: usage.available(),
+        summary: format!("{} / {} seats", usage.used(), usage.total),
+    }
+}
+
+fn shown_subscription(row: &subscription::Model) -> pb::Subscription {
+    let status = match row.status {
+        SubscriptionStatus::Trialing => pb::SubscriptionStatus::Trialing,
+        SubscriptionStatus::Active => pb::SubscriptionStatus::Active,
+        SubscriptionStatus::PastDue => pb::SubscriptionStatus::PastDue,
+        SubscriptionStatus::Unpaid => pb::SubscriptionStatus::Unpaid,
+        SubscriptionStatus::Canceled => pb::SubscriptionStatus::Canceled,
+    };
+    pb::Subscription {
+        organization_id: row.organization_id.to_string(),
+        plan_id: row.plan_id.clone(),
+        status: status.into(),
+        seats: row.seats,
+        create_time: Some(timestamp(row.created_at)),
+        update_time: Some(timestamp(row.updated_at)),
+        etag: etag::of(row.version),
+    }
+}
+
+fn shown_plan(plan: &Plan) -> pb::Plan {
+    let period = match plan.period {
+        Period::Month => pb::BillingPeriod::Month,
+        Period::Year => pb::BillingPeriod::Year,
+    };
+    pb::Plan {
+        plan_id: plan.plan.clone(),
+        title: plan.title.clone(),
+        description: plan.description.clone(),
+        currency_code: plan.currency.clone(),
+        billing_period: period.into(),
+        base_price_minor: plan.base_price_minor,
+        seat_price_minor: plan.seat_price_minor,
+        included_seats: plan.included_seats,
+        minimum_seats: plan.minimum_seats,
+        maximum_seats: plan.maximum_seats,
+        default: plan.default,
+    }
+}

@@ -1,0 +1,31 @@
+//! The rows of subscriptions.
+
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
+
+use crate::auth::scope::Scope;
+use crate::entity::subscription::{self, Column as C};
+use crate::error::Error;
+
+/// Inserts the subscription of a new organization.
+pub async fn insert(connection: &impl ConnectionTrait, row: subscription::Model) -> Result<(), DbErr> {
+    subscription::Entity::insert(row.into_active_model()).exec_without_returning(connection).await.map(|_| ())
+}
+
+/// Loads the subscription, which every organization has.
+pub async fn load(connection: &impl ConnectionTrait, scope: Scope) -> Result<subscription::Model, Error> {
+    let found = subscription::Entity::find_by_id(scope.organization_id()).one(connection).await?;
+    found.ok_or(Error::defect("an organization without a subscription"))
+}
+
+/// Writes the number of seats.
+pub async fn update_seats(connection: &impl ConnectionTrait, row: &subscription::Model) -> Result<(), DbErr> {
+    subscription::Entity::update_many()
+        .filter(C::OrganizationId.eq(row.organization_id))
+        .col_expr(C::Seats, Expr::value(row.seats))
+        .col_expr(C::UpdatedAt, Expr::value(row.updated_at))
+        .col_expr(C::Version, Expr::value(row.version))
+        .exec(connection)
+        .await
+        .map(|_| ())
+}

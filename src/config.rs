@@ -1,0 +1,242 @@
+//! Settings: flags, or environment variables of the same names. Their comments are the manual that `--help` prints.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::auth::caller::CallerReader;
+use crate::auth::token::{TokenSettings, TokenSettingsError, TokenVerifier};
+use crate::database::DatabaseSettings;
+use crate::telemetry::LogFormat;
+
+/// Organizations, members, invitations, seats and subscriptions behind one gRPC service.
+///
+/// Without a subcommand it serves. Every setting is a flag or an environment variable.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; serve, when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings of the server.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What else there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve. The same as no subcommand.
+    Serve(Box<Serve>),
+    /// Bring the database to the newest schema and exit.
+    Migrate(Database),
+    /// Mint a token for development, signed with TENANTRY_JWT_SECRET, and print it.
+    Token(Box<Token>),
+    /// Ask a running server whether it is healthy; the exit status says so.
+    Health(Health),
+}
+
+/// The settings of the server.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The address to listen on.
+    #[arg(long, env = "TENANTRY_LISTEN", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// The role policy: owner-billing, shared-billing, split-admin, guarded-admin, or a TOML file of your own.
+    #[arg(long, env = "TENANTRY_ROLE_POLICY", default_value = "owner-billing")]
+    pub role_policy: String,
+    /// The plan catalogue, a TOML file; the embedded one when absent.
+    #[arg(long, env = "TENANTRY_PLANS")]
+    pub plans: Option<String>,
+    /// Who callers are.
+    #[command(flatten)]
+    pub identity: Identity,
+    /// How long an invitation lives unless the call says otherwise, in days (1 to 30).
+    #[arg(long, env = "TENANTRY_INVITATION_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=30))]
+    pub invitation_days: u8,
+    /// The clock. A manual one moves only by ClockService; it is for tests.
+    #[arg(long, env = "TENANTRY_CLOCK", value_enum, default_value_t = ClockKind::System)]
+    pub clock: ClockKind,
+    /// Whether to answer reflection, by which grpcurl knows the services.
+    #[arg(long, env = "TENANTRY_REFLECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    pub reflection: bool,
+    /// How long calls may go on after the signal to stop, in seconds.
+    #[arg(long, env = "TENANTRY_DRAIN_SECONDS", default_value_t = 30)]
+    pub drain_seconds: u64,
+    /// What is logged: a level, or a filter as tracing-subscriber's EnvFilter reads it.
+    #[arg(long, env = "TENANTRY_LOG", default_value = "info")]
+    pub log: String,
+    /// How it is logged.
+    #[arg(long, env = "TENANTRY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The database.
+#[derive(Clone, Debug, Args)]
+pub struct Database {
+    /// The database: sqlite:PATH for one process, postgres://… for any number.
+    #[arg(long, env = "TENANTRY_DATABASE_URL", default_value = "sqlite:tenantry.db", hide_env_values = true)]
+    pub database_url: String,
+    /// The most connections that this process holds to it.
+    #[arg(long, env = "TENANTRY_DATABASE_CONNECTIONS", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub database_connections: u32,
+}
+
+impl Database {
+    /// As the database module takes it.
+    #[must_use]
+    pub fn settings(&self) -> DatabaseSettings {
+        let mut settings = DatabaseSettings::new(self.database_url.clone());
+        settings.max_connections = self.database_connections;
+        settings
+    }
+}
+
+/// Who callers are.
+#[derive(Args)]
+pub struct Identity {
+    /// The secret by which tokens are signed (HS256), at least 32 bytes.
+    #[arg(long, env = "TENANTRY_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<String>,
+    /// A JWKS file with the public keys by which tokens are signed (EdDSA, ES256, RS256).
+    #[arg(long, env = "TENANTRY_JWKS")]
+    pub jwks: Option<PathBuf>,
+    /// The issuer that tokens must name.
+    #[arg(long, env = "TENANTRY_JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// The audience that tokens must name.
+    #[arg(long, env = "TENANTRY_JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Whether to believe the identity headers x-user-id, x-user-email, x-org-id, x-org-role and x-service. Only right
+    /// behind a gateway that sets them and strips them from what clients send. When absent: yes on a loopback address
+    /// without token keys, no otherwise.
+    #[arg(long, env = "TENANTRY_TRUST_METADATA")]
+    pub trust_metadata: Option<bool>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Identity")
+            .field("jwt_secret", &self.jwt_secret.as_ref().map(|_| "…"))
+            .field("jwks", &self.jwks)
+            .field("jwt_issuer", &self.jwt_issuer)
+            .field("jwt_audience", &self.jwt_audience)
+            .field("trust_metadata", &self.trust_metadata)
+            .finish()
+    }
+}
+
+/// Why nobody could be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The keys are not sound.
+    #[error("the token keys are not sound: {0}")]
+    Keys(#[from] TokenSettingsError),
+    /// There is no way to know who calls.
+    #[error(
+        "nobody could call this server: set TENANTRY_JWKS or TENANTRY_JWT_SECRET to verify tokens, or, behind a gateway \
+         that sets the identity headers, TENANTRY_TRUST_METADATA=true"
+    )]
+    NoIdentity,
+}
+
+impl Identity {
+    /// How callers are known on an address, and whether that deserves a warning.
+    pub fn reader(&self, listen: IpAddr) -> Result<(CallerReader, bool), IdentityError> {
+        let has_keys = self.jwt_secret.is_some() || self.jwks.is_some();
+        let trust_metadata = self.trust_metadata.unwrap_or(listen.is_loopback() && !has_keys);
+        if !has_keys && !trust_metadata {
+            return Err(IdentityError::NoIdentity);
+        }
+        let verifier = if has_keys {
+            Some(TokenVerifier::new(&TokenSettings {
+                secret: self.jwt_secret.as_ref().map(|secret| secret.clone().into_bytes()),
+                jwks: self.jwks.as_ref().map(|path| path.display().to_string()),
+                issuer: self.jwt_issuer.clone(),
+                audience: self.jwt_audience.clone(),
+            })?)
+        } else {
+            None
+        };
+        Ok((CallerReader { verifier, trust_metadata }, trust_metadata && !listen.is_loopback()))
+    }
+}
+
+/// Where the time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClockKind {
+    /// The machine's clock.
+    System,
+    /// One that moves only by ClockService.
+    Manual,
+}
+
+/// Whom to mint a token for.
+#[derive(Args)]
+pub struct Token {
+    /// The secret to sign with, at least 32 bytes.
+    #[arg(long, env = "TENANTRY_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: String,
+    /// The user's id or, with --platform, the service's name.
+    #[arg(long)]
+    pub subject: String,
+    /// The user's e-mail address.
+    #[arg(long)]
+    pub email: Option<String>,
+    /// The organization that the user acts in.
+    #[arg(long, requires = "role")]
+    pub organization: Option<String>,
+    /// The user's role there.
+    #[arg(long, requires = "organization")]
+    pub role: Option<String>,
+    /// The token is a trusted service's own.
+    #[arg(long, conflicts_with_all = ["email", "organization", "role"])]
+    pub platform: bool,
+    /// The issuer to name.
+    #[arg(long, env = "TENANTRY_JWT_ISSUER")]
+    pub issuer: Option<String>,
+    /// The audience to name.
+    #[arg(long, env = "TENANTRY_JWT_AUDIENCE")]
+    pub audience: Option<String>,
+    /// How long it holds, in minutes.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub minutes: u32,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Token").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// Which server to ask.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// The server's address.
+    #[arg(long, env = "TENANTRY_LISTEN", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+    /// `liveness`, `readiness`, or a service by its full name.
+    #[arg(long, default_value = "readiness")]
+    pub service: String,
+}
+
+impl Serve {
+    /// How long an invitation lives.
+    #[must_use]
+    pub fn invitation_lifetime(&self) -> TimeDelta {
+        TimeDelta::days(i64::from(self.invitation_days))
+    }
+
+    /// How long calls may go on after the signal to stop.
+    #[must_use]
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}

@@ -1,0 +1,247 @@
+//! The database behind everything: an SQLite file or PostgreSQL, through one interface.
+//!
+//! SQLite is opened twice: one connection that writes, so that writers wait in line instead of failing, and several that
+//! read beside it. It serves one process, which a lock beside the file makes sure of. PostgreSQL serves any number.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+
+/// Where the database is and how it is used.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// `sqlite:` and a path, or `postgres://…`.
+    pub url: String,
+    /// The most connections that are held open.
+    pub max_connections: u32,
+    /// How long a call waits for a free connection.
+    pub acquire_timeout: Duration,
+}
+
+impl DatabaseSettings {
+    /// The defaults for a URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), max_connections: 16, acquire_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// Why there is no database to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// The URL is neither an SQLite file nor PostgreSQL.
+    #[error("the database URL must be sqlite:PATH or postgres://…; an SQLite database in memory is not supported")]
+    Url,
+    /// Another process serves this file.
+    #[error("{0} is in use by another process: an SQLite database serves one process; use PostgreSQL for more")]
+    InUse(PathBuf),
+    /// The file beside the database that says who uses it could not be made.
+    #[error("could not lock {path}: {source}")]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// It could not be reached.
+    #[error("could not connect to the database")]
+    Connect(#[from] DbErr),
+    /// It could not be brought to the newest schema.
+    #[error("could not migrate the database")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// An open database.
+#[derive(Debug)]
+pub struct Database {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    /// Held for as long as the process uses the SQLite file.
+    _lock: Option<File>,
+}
+
+impl Database {
+    /// Opens the database, making the SQLite file should it not be there.
+    pub async fn connect(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        if settings.url.starts_with("postgres://") || settings.url.starts_with("postgresql://") {
+            return Self::connect_postgres(settings).await;
+        }
+        if settings.url.starts_with("sqlite:") { Self::connect_sqlite(settings).await } else { Err(DatabaseError::Url) }
+    }
+
+    async fn connect_postgres(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let mut options = pool(settings, settings.max_connections);
+        options.map_sqlx_postgres_opts(|options| {
+            options.application_name("tenantry").statement_cache_capacity(500).options([
+                ("timezone", "UTC"),
+                ("default_transaction_isolation", "read committed"),
+                ("statement_timeout", "30s"),
+                // A client that went away in the middle of a transaction must not hold an organization's lock.
+                ("idle_in_transaction_session_timeout", "60s"),
+            ])
+        });
+        let connection = sea_orm::Database::connect(options).await?;
+        Ok(Self { reader: connection.clone(), writer: connection, _lock: None })
+    }
+
+    async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let path = sqlite_path(&settings.url)?;
+        let lock = lock(&path)?;
+        let opening = |read_only: bool| {
+            let mut options = pool(settings, if read_only { settings.max_connections } else { 1 });
+            options.map_sqlx_sqlite_opts(move |options| {
+                options
+                    .create_if_missing(!read_only)
+                    .read_only(read_only)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // Full, because an acknowledged write must survive a power cut.
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(Duration::from_secs(5))
+                    .foreign_keys(true)
+            });
+            sea_orm::Database::connect(options)
+        };
+        // The writer first: it makes the file.
+        let writer = opening(false).await?;
+        let reader = opening(true).await?;
+        Ok(Self { reader, writer, _lock: Some(lock) })
+    }
+
+    /// Brings it to the newest schema.
+    pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        Ok(crate::migration::migrate(&self.writer).await?)
+    }
+
+    /// For statements that only read, each on its own.
+    #[must_use]
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// Begins a transaction that will write. Dropping it rolls it back.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = match self.writer.get_database_backend() {
+            // Taking the write lock at once is what makes read-then-write safe on SQLite.
+            DbBackend::Sqlite => TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..TransactionOptions::default()
+            },
+            _ => TransactionOptions::default(),
+        };
+        self.writer.begin_with_options(options).await
+    }
+
+    /// Asks for a sign of life, of whoever writes: that is what readiness means.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        self.writer.execute_unprepared("SELECT 1").await.map(|_| ())
+    }
+
+    /// Closes every connection.
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.reader.close().await?;
+        self.writer.close().await
+    }
+}
+
+fn pool(settings: &DatabaseSettings, max_connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(settings.url.clone());
+    options
+        .max_connections(max_connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .sqlx_logging(false)
+        .test_before_acquire(false);
+    options
+}
+
+fn sqlite_path(url: &str) -> Result<PathBuf, DatabaseError> {
+    let options = SqliteConnectOptions::from_str(url).map_err(|_| DatabaseError::Url)?;
+    let path = options.get_filename().to_path_buf();
+    let in_memory = url.contains(":memory:") || url.contains("mode=memory") || path.as_os_str().is_empty();
+    if in_memory { Err(DatabaseError::Url) } else { Ok(path) }
+}
+
+fn lock(database: &Path) -> Result<File, DatabaseError> {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let failed = |source| DatabaseError::Lock { path: path.clone(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse(database.to_path_buf())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// What a failed statement means for the call that ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Lost against a transaction that ran at the same time: begin again.
+    Conflict,
+    /// The database is away, stopping, or has no connection to spare.
+    Unavailable,
+    /// A defect of ours.
+    Defect,
+}
+
+/// Says what a failed statement means.
+#[must_use]
+pub fn failure(error: &DbErr) -> Failure {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Failure::Unavailable,
+        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
+            sqlx_failure(source)
+        }
+        _ => Failure::Defect,
+    }
+}
+
+fn sqlx_failure(error: &sea_orm::SqlxError) -> Failure {
+    use sea_orm::SqlxError as E;
+    match error {
+        E::Database(database) => match database.code().as_deref().unwrap_or_default() {
+            // PostgreSQL: serialization failure, deadlock. SQLite: busy and locked, in their extended forms.
+            "40001" | "40P01" | "5" | "6" | "261" | "262" | "517" => Failure::Conflict,
+            // Statement time-out, full disk or memory, too many connections, shutting down or starting up, read-only.
+            "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "25006" | "10" | "13" | "14" => {
+                Failure::Unavailable
+            }
+            code if code.starts_with("08") => Failure::Unavailable,
+            _ => Failure::Defect,
+        },
+        E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Protocol(_) => {
+            Failure::Unavailable
+        }
+        _ => Failure::Defect,
+    }
+}
+
+/// Whether a statement failed because it would have broken the constraint of this name.
+#[must_use]
+pub fn violates(error: &DbErr, constraint: &str) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error else {
+        return false;
+    };
+    let Some(database) = source.as_database_error() else { return false };
+    database.constraint() == Some(constraint) || sqlite_names(database.message(), constraint)
+}
+
+/// SQLite names a CHECK constraint in its message, and for a unique one only the columns.
+fn sqlite_names(message: &str, constraint: &str) -> bool {
+    let columns = match constraint {
+        "organization_slug_unique" => "organization.slug",
+        "organization_default_unique" => "organization.default_of_user_id",
+        "stored_answer_once" => "stored_answer.organization_id, stored_answer.caller, stored_answer.request_key",
+        "membership_one_per_user" => "membership.organization_id, membership.user_id",
+        "invitation_open_email_unique" => "invitation.organization_id, invitation.email_normalized",
+        check => return message.ends_with(&format!("CHECK constraint failed: {check}")),
+    };
+    message.ends_with(&format!("UNIQUE constraint failed: {columns}"))
+}

@@ -1,0 +1,37 @@
+//! The append-only log of what happened.
+
+use chrono::{DateTime, Utc};
+use sea_orm::entity::prelude::*;
+
+/// A row of `event`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "event")]
+pub struct Model {
+    /// The organization.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    /// Its place in the organization's log: 1, 2, 3 … without a gap.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub number: i64,
+    /// The event's id in the whole deployment.
+    pub event_id: Uuid,
+    /// What happened: `member.joined`.
+    pub r#type: String,
+    /// When.
+    pub occurred_at: DateTime<Utc>,
+    /// The user whose doing it was.
+    pub actor_user_id: Option<String>,
+    /// The service that made the call.
+    pub actor_service: Option<String>,
+    /// The id under which the logs know the call.
+    pub request_id: String,
+    /// What changed.
+    #[sea_orm(column_type = "JsonBinary")]
+    pub payload: Json,
+}
+
+/// Relations are followed by explicit joins on the organization's id.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,172 @@
+//! Everything that a call can be refused for, and what the wire says of it.
+//!
+//! One enum, named after what happened in the domain; one mapping to a status (`status.rs`). Nothing else in the crate
+//! builds a `Status`, so no SQL and no internals can reach a client by another way.
+
+mod status;
+
+use chrono::{DateTime, Utc};
+use sea_orm::DbErr;
+use uuid::Uuid;
+
+use crate::auth::caller::IdentityFault;
+use crate::pb::Permission;
+
+pub use status::DOMAIN;
+
+/// Why a call is refused.
+#[expect(missing_docs, reason = "each is documented where clients read it: as an ErrorReason in the proto")]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    // INVALID_ARGUMENT
+    #[error("fields are wrong")]
+    Fields(Vec<Violation>),
+    #[error("the request_id was used for another request")]
+    RequestIdReused,
+    #[error("{field} has {size} items, at most {maximum} are taken")]
+    BatchTooLarge { field: &'static str, size: usize, maximum: usize },
+    #[error("the page token is not one of this list")]
+    PageTokenInvalid,
+
+    // UNAUTHENTICATED
+    #[error("the identity does not hold")]
+    Identity(IdentityFault),
+
+    // PERMISSION_DENIED
+    #[error("the role lacks the permission")]
+    RoleLacksPermission { permission: Permission, role: Option<String> },
+    #[error("the role policy does not know the role")]
+    RoleUnknown { role: String },
+    #[error("the request is for another organization")]
+    OrganizationMismatch,
+    #[error("the caller acts in no organization")]
+    OrganizationRequired,
+    #[error("the caller is not a member")]
+    NotAMember,
+    #[error("the caller is suspended")]
+    MemberSuspended,
+    #[error("the claimed role is not the stored one any more")]
+    RoleStale { permission: Permission, claimed: String, stored: String },
+    #[error("the role may not manage that role")]
+    RoleAboveCaller { role: String, target_role: String },
+    #[error("the invitation is for another e-mail address")]
+    InvitationEmailMismatch,
+    #[error("only a user may call this")]
+    UserRequired,
+    #[error("only a trusted service may call this")]
+    ServiceRequired,
+    #[error("the caller has no verified e-mail address")]
+    EmailRequired,
+
+    // NOT_FOUND
+    #[error("no such organization")]
+    OrganizationNotFound { organization_id: Uuid },
+    #[error("no such member")]
+    MemberNotFound { user_id: String },
+    #[error("no such invitation")]
+    InvitationNotFound { invitation_id: Option<Uuid> },
+
+    // ALREADY_EXISTS
+    #[error("a member already")]
+    AlreadyMember { user_id: String },
+    #[error("the slug is taken")]
+    SlugTaken { slug: String },
+
+    // FAILED_PRECONDITION
+    #[error("not enough free seats")]
+    SeatLimitReached { total: i64, members: i64, pending: i64, requested: i64 },
+    #[error("nobody would hold the top role")]
+    LastOwner { role: String },
+    #[error("not on oneself")]
+    SelfChangeForbidden { instead: &'static str },
+    #[error("the invitation has ended")]
+    InvitationNotPending { invitation_id: Uuid, state: &'static str },
+    #[error("the invitation has expired")]
+    InvitationExpired { invitation_id: Uuid, expired_at: DateTime<Utc> },
+    #[error("the role of the invitation is gone")]
+    InvitationRoleUnknown { role: String },
+    #[error("fewer seats than are used")]
+    SeatsBelowUsed { requested: i64, members: i64, pending: i64 },
+    #[error("the plan does not allow that many seats")]
+    SeatsOutsidePlan { plan_id: String, requested: i64, minimum: i64, maximum: Option<i64> },
+    #[error("payment is overdue")]
+    SubscriptionPastDue { status: &'static str },
+    #[error("something must end first")]
+    OrganizationHasBlockers { blockers: Vec<Blocker> },
+    #[error("the organization is deleted")]
+    OrganizationDeleted { purge_at: Option<DateTime<Utc>> },
+    #[error("the organization is not deleted")]
+    OrganizationNotDeleted,
+    #[error("the member is suspended")]
+    MemberNotActive { user_id: String },
+
+    // ABORTED
+    #[error("the resource has changed")]
+    EtagMismatch { current: String },
+    #[error("lost against concurrent changes")]
+    Conflict,
+
+    /// Several items of a batch are refused, each for its own reason.
+    #[error("items of the batch are refused")]
+    Items { field: &'static str, faults: Vec<(usize, Error)> },
+
+    /// The database failed: away, lost against a concurrent change, or a defect.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// A defect of the service.
+    #[error("{0}")]
+    Defect(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+    // UNIMPLEMENTED
+    #[error("no such method")]
+    MethodUnknown,
+}
+
+impl Error {
+    /// A defect that has no source.
+    pub fn defect(what: &'static str) -> Self {
+        Self::Defect(what, None)
+    }
+
+    /// Whether beginning the transaction again may help.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Database(error) => crate::database::failure(error) == crate::database::Failure::Conflict,
+            Self::Conflict => true,
+            _ => false,
+        }
+    }
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, as a dotted path: `emails[3]`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub description: String,
+}
+
+/// Something that must end before an organization can be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// Its kind: `LIVE_SUBSCRIPTION`.
+    pub kind: &'static str,
+    /// What it is about.
+    pub subject: String,
+    /// What to do about it.
+    pub description: String,
+}
+
+/// Turns the violation of a named constraint into what it means for the domain, and leaves every other failure as it is.
+pub trait OnConstraint<T> {
+    /// If `constraint` was violated, the error that `meaning` gives.
+    fn on_constraint(self, constraint: &str, meaning: impl FnOnce() -> Error) -> Result<T, Error>;
+}
+
+impl<T> OnConstraint<T> for Result<T, DbErr> {
+    fn on_constraint(self, constraint: &str, meaning: impl FnOnce() -> Error) -> Result<T, Error> {
+        self.map_err(
+            |error| if crate::database::violates(&error, constraint) { meaning() } else { Error::Database(error) },
+        )
+    }
+}

@@ -1,0 +1,432 @@
+//! The one mapping from refusals to the wire: code, reason, message, metadata and details.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+
+use super::{Error, Violation};
+use crate::auth::permission;
+use crate::database::{Failure, failure};
+use crate::pb::ErrorReason;
+
+/// The domain of every `ErrorInfo`.
+pub const DOMAIN: &str = "tenantry";
+
+/// How many faults of a batch, or violations of fields, a status names at most. Clients and proxies bound the size of
+/// headers; the message says how many there are.
+const MOST_NAMED: usize = 50;
+
+/// What the wire says of an error.
+struct Refusal {
+    code: Code,
+    reason: ErrorReason,
+    message: String,
+    metadata: Vec<(&'static str, String)>,
+}
+
+impl Refusal {
+    fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), metadata: Vec::new() }
+    }
+
+    fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+}
+
+impl Error {
+    /// The reason by which clients tell this refusal from others: `SEAT_LIMIT_REACHED`.
+    pub fn reason(&self) -> &'static str {
+        reason_name(self.refusal().reason)
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one row for each refusal, all of them in one place")]
+    fn refusal(&self) -> Refusal {
+        use Code as C;
+        use ErrorReason as R;
+        match self {
+            Self::Fields(violations) => Refusal::new(C::InvalidArgument, R::InvalidFields, fields_message(violations)),
+            Self::RequestIdReused => Refusal::new(
+                C::InvalidArgument,
+                R::RequestIdReused,
+                "this request_id was used before for another request; use a fresh UUID",
+            ),
+            Self::BatchTooLarge { field, size, maximum } => Refusal::new(
+                C::InvalidArgument,
+                R::BatchTooLarge,
+                format!("{field} has {size} items, at most {maximum} are taken; split the request"),
+            )
+            .with("field", field)
+            .with("size", size)
+            .with("maximum", maximum),
+            Self::PageTokenInvalid => Refusal::new(
+                C::InvalidArgument,
+                R::PageTokenInvalid,
+                "the page_token is not one of this list with this filter and order; start again without it",
+            ),
+            Self::Identity(fault) => {
+                let refusal = Refusal::new(C::Unauthenticated, fault.reason, &fault.message);
+                match &fault.key {
+                    Some(key) => refusal.with("key", key),
+                    None => refusal,
+                }
+            }
+            Self::RoleLacksPermission { permission, role } => {
+                let permission = permission::name(*permission);
+                let role = role.as_deref().unwrap_or("(none)");
+                Refusal::new(
+                    C::PermissionDenied,
+                    R::RoleLacksPermission,
+                    format!("the role {role} does not have the permission {permission}"),
+                )
+                .with("permission", permission)
+                .with("role", role)
+            }
+            Self::RoleUnknown { role } => Refusal::new(
+                C::PermissionDenied,
+                R::RoleUnknown,
+                format!("the role policy in force has no role {role}; ListRoles names those that it has"),
+            )
+            .with("role", role),
+            Self::OrganizationMismatch => Refusal::new(
+                C::PermissionDenied,
+                R::OrganizationMismatch,
+                "the request is for another organization than the one that the caller acts in (or it does not exist)",
+            ),
+            Self::OrganizationRequired => Refusal::new(
+                C::PermissionDenied,
+                R::OrganizationRequired,
+                "the caller acts in no organization; name it and the role in the identity",
+            ),
+            Self::NotAMember => Refusal::new(
+                C::PermissionDenied,
+                R::NotAMember,
+                "the caller is not a member of the organization (or it does not exist)",
+            ),
+            Self::MemberSuspended => {
+                Refusal::new(C::PermissionDenied, R::MemberSuspended, "the caller's membership is suspended")
+            }
+            Self::RoleStale { permission, claimed, stored } => Refusal::new(
+                C::PermissionDenied,
+                R::RoleStale,
+                format!(
+                    "the caller came with the role {claimed} but holds {stored}, which does not have the permission {}; \
+                     refresh the identity",
+                    permission::name(*permission)
+                ),
+            )
+            .with("claimed_role", claimed)
+            .with("role", stored)
+            .with("permission", permission::name(*permission)),
+            Self::RoleAboveCaller { role, target_role } => Refusal::new(
+                C::PermissionDenied,
+                R::RoleAboveCaller,
+                format!("the role {role} may not do this with the role {target_role}"),
+            )
+            .with("role", role)
+            .with("target_role", target_role),
+            Self::InvitationEmailMismatch => Refusal::new(
+                C::PermissionDenied,
+                R::InvitationEmailMismatch,
+                "the invitation was sent to another e-mail address than the caller's",
+            ),
+            Self::UserRequired => Refusal::new(
+                C::PermissionDenied,
+                R::UserRequired,
+                "only a user may call this; a service calls it under a user's identity",
+            ),
+            Self::ServiceRequired => {
+                Refusal::new(C::PermissionDenied, R::ServiceRequired, "only a trusted service may call this")
+            }
+            Self::EmailRequired => Refusal::new(
+                C::PermissionDenied,
+                R::EmailRequired,
+                "this needs the caller's verified e-mail address in the identity",
+            ),
+            Self::OrganizationNotFound { organization_id } => {
+                Refusal::new(C::NotFound, R::OrganizationNotFound, "there is no such organization")
+                    .with("organization_id", organization_id)
+            }
+            Self::MemberNotFound { user_id } => {
+                Refusal::new(C::NotFound, R::MemberNotFound, "the organization has no such member")
+                    .with("user_id", user_id)
+            }
+            Self::InvitationNotFound { invitation_id } => {
+                let refusal = Refusal::new(
+                    C::NotFound,
+                    R::InvitationNotFound,
+                    "there is no such invitation, or its token was replaced by a resend",
+                );
+                match invitation_id {
+                    Some(id) => refusal.with("invitation_id", id),
+                    None => refusal,
+                }
+            }
+            Self::AlreadyMember { user_id } => {
+                Refusal::new(C::AlreadyExists, R::AlreadyMember, "a member of the organization already")
+                    .with("user_id", user_id)
+            }
+            Self::SlugTaken { slug } => Refusal::new(
+                C::AlreadyExists,
+                R::SlugTaken,
+                format!("the slug {slug} is taken, perhaps by a deleted organization; choose another"),
+            )
+            .with("slug", slug),
+            Self::SeatLimitReached { total, members, pending, requested } => Refusal::new(
+                C::FailedPrecondition,
+                R::SeatLimitReached,
+                format!(
+                    "{} / {total} seats are in use ({members} members, {pending} pending invitations) and {requested} more \
+                     would be needed; remove a member, cancel a pending invitation, or have the seats increased",
+                    members + pending
+                ),
+            )
+            .with("total", total)
+            .with("members", members)
+            .with("pending", pending)
+            .with("requested", requested),
+            Self::LastOwner { role } => Refusal::new(
+                C::FailedPrecondition,
+                R::LastOwner,
+                format!("the organization must keep an active member who holds the role {role}; give it to another first"),
+            )
+            .with("role", role),
+            Self::SelfChangeForbidden { instead } => Refusal::new(
+                C::FailedPrecondition,
+                R::SelfChangeForbidden,
+                format!("nobody does this to themselves; {instead}"),
+            ),
+            Self::InvitationNotPending { invitation_id, state } => Refusal::new(
+                C::FailedPrecondition,
+                R::InvitationNotPending,
+                format!("the invitation was {} already", state.to_ascii_lowercase()),
+            )
+            .with("invitation_id", invitation_id)
+            .with("state", state),
+            Self::InvitationExpired { invitation_id, expired_at } => Refusal::new(
+                C::FailedPrecondition,
+                R::InvitationExpired,
+                format!("the invitation expired at {}; ask for it to be resent", expired_at.to_rfc3339()),
+            )
+            .with("invitation_id", invitation_id)
+            .with("expire_time", expired_at.to_rfc3339()),
+            Self::InvitationRoleUnknown { role } => Refusal::new(
+                C::FailedPrecondition,
+                R::InvitationRoleUnknown,
+                format!("the invitation offers the role {role}, which the role policy does not have any more"),
+            )
+            .with("role", role),
+            Self::SeatsBelowUsed { requested, members, pending } => Refusal::new(
+                C::FailedPrecondition,
+                R::SeatsBelowUsed,
+                format!(
+                    "{requested} seats are fewer than the {} in use ({members} members, {pending} pending invitations); \
+                     remove members or cancel pending invitations first",
+                    members + pending
+                ),
+            )
+            .with("requested", requested)
+            .with("used", members + pending)
+            .with("members", members)
+            .with("pending", pending),
+            Self::SeatsOutsidePlan { plan_id, requested, minimum, maximum } => {
+                let range = maximum.map_or(format!("at least {minimum}"), |maximum| format!("{minimum} to {maximum}"));
+                let refusal = Refusal::new(
+                    C::FailedPrecondition,
+                    R::SeatsOutsidePlan,
+                    format!("the plan {plan_id} takes {range} seats, not {requested}"),
+                )
+                .with("plan_id", plan_id)
+                .with("requested", requested)
+                .with("minimum", minimum);
+                match maximum {
+                    Some(maximum) => refusal.with("maximum", maximum),
+                    None => refusal,
+                }
+            }
+            Self::SubscriptionPastDue { status } => Refusal::new(
+                C::FailedPrecondition,
+                R::SubscriptionPastDue,
+                "payment is overdue, and this would make the organization grow; settle the payment first",
+            )
+            .with("status", status),
+            Self::OrganizationHasBlockers { blockers } => Refusal::new(
+                C::FailedPrecondition,
+                R::OrganizationHasBlockers,
+                format!("{} thing(s) must end before the organization can be deleted", blockers.len()),
+            )
+            .with("blockers", blockers.iter().map(|blocker| blocker.kind).collect::<Vec<_>>().join(",")),
+            Self::OrganizationDeleted { purge_at } => {
+                let refusal = Refusal::new(C::FailedPrecondition, R::OrganizationDeleted, "the organization is deleted");
+                match purge_at {
+                    Some(at) => refusal.with("purge_time", at.to_rfc3339()),
+                    None => refusal,
+                }
+            }
+            Self::OrganizationNotDeleted => {
+                Refusal::new(C::FailedPrecondition, R::OrganizationNotDeleted, "the organization is not deleted")
+            }
+            Self::MemberNotActive { user_id } => Refusal::new(
+                C::FailedPrecondition,
+                R::MemberNotActive,
+                "the member is suspended; reactivate them first",
+            )
+            .with("user_id", user_id),
+            Self::EtagMismatch { current } => Refusal::new(
+                C::Aborted,
+                R::EtagMismatch,
+                "the resource has changed since it was read; read it again and decide anew",
+            )
+            .with("etag", current),
+            Self::Conflict => conflict(),
+            Self::Items { field, faults } => items(field, faults),
+            Self::Database(error) => match failure(error) {
+                Failure::Conflict => conflict(),
+                Failure::Unavailable => Refusal::new(
+                    C::Unavailable,
+                    R::DatabaseUnavailable,
+                    "the database cannot be reached at the moment; try again with the same request_id",
+                ),
+                Failure::Defect => internal(),
+            },
+            Self::Defect(..) => internal(),
+            Self::MethodUnknown => Refusal::new(C::Unimplemented, R::MethodUnknown, "there is no such method"),
+        }
+    }
+
+    /// Logs what must not be told to the client: the source of a failure that is ours, once.
+    fn log(&self) {
+        match self {
+            Self::Database(error) if failure(error) != Failure::Defect => {
+                tracing::warn!(error = error as &dyn std::error::Error, "the database failed");
+            }
+            Self::Database(error) => tracing::error!(error = error as &dyn std::error::Error, "a statement failed"),
+            Self::Defect(what, source) => {
+                let source = source.as_deref().map(|source| source as &dyn std::error::Error);
+                tracing::error!(error = source, "{what}");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn conflict() -> Refusal {
+    Refusal::new(
+        Code::Aborted,
+        ErrorReason::Conflict,
+        "lost against changes that ran at the same time; nothing was done, try again",
+    )
+}
+
+fn internal() -> Refusal {
+    Refusal::new(Code::Internal, ErrorReason::Internal, "a defect of the service; its log says more")
+}
+
+fn fields_message(violations: &[Violation]) -> String {
+    let named = violations.iter().take(3).map(|violation| format!("{}: {}", violation.field, violation.description));
+    let message = named.collect::<Vec<_>>().join("; ");
+    if violations.len() > 3 { format!("{message}; and {} more", violations.len() - 3) } else { message }
+}
+
+/// A batch is refused with the gravest of its faults: who may not is told so before what is not there, and that before
+/// what does not fit.
+fn items(field: &'static str, faults: &[(usize, Error)]) -> Refusal {
+    let gravity = |code: Code| match code {
+        Code::PermissionDenied => 0,
+        Code::NotFound => 1,
+        Code::AlreadyExists => 2,
+        _ => 3,
+    };
+    let gravest = faults.iter().map(|(_, fault)| fault.refusal()).min_by_key(|refusal| gravity(refusal.code));
+    let Some(mut refusal) = gravest else { return internal() };
+    if faults.len() > 1 {
+        refusal.message = format!("{} items of {field} are refused; the first: {}", faults.len(), refusal.message);
+    }
+    let indexes = faults.iter().take(MOST_NAMED).map(|(index, _)| index.to_string()).collect::<Vec<_>>();
+    refusal.with("field", field).with("indexes", indexes.join(","))
+}
+
+fn reason_name(reason: ErrorReason) -> &'static str {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+}
+
+/// The details that belong to an error besides its `ErrorInfo`.
+fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
+    match error {
+        Error::Fields(violations) => {
+            let named = violations.iter().take(MOST_NAMED);
+            details.set_bad_request(
+                named.map(|v| FieldViolation::new(v.field.clone(), v.description.clone())).collect::<Vec<_>>(),
+            );
+        }
+        Error::BatchTooLarge { field, .. } => {
+            details.set_bad_request(vec![FieldViolation::new(*field, refusal.message.clone())]);
+        }
+        Error::PageTokenInvalid => {
+            details.set_bad_request(vec![FieldViolation::new("page_token", refusal.message.clone())]);
+        }
+        Error::RequestIdReused => {
+            details.set_bad_request(vec![FieldViolation::new("request_id", refusal.message.clone())]);
+        }
+        Error::Items { field, faults } => {
+            let named = faults.iter().take(MOST_NAMED).map(|(index, fault)| {
+                let refusal = fault.refusal();
+                PreconditionViolation::new(reason_name(refusal.reason), format!("{field}[{index}]"), refusal.message)
+            });
+            details.set_precondition_failure(named.collect::<Vec<_>>());
+        }
+        Error::OrganizationHasBlockers { blockers } => {
+            let named = blockers.iter().map(|blocker| {
+                PreconditionViolation::new(blocker.kind, blocker.subject.clone(), blocker.description.clone())
+            });
+            details.set_precondition_failure(named.collect::<Vec<_>>());
+        }
+        Error::OrganizationNotFound { organization_id } => {
+            details.set_resource_info("organization", organization_id.to_string(), "", refusal.message.clone());
+        }
+        Error::MemberNotFound { user_id } | Error::AlreadyMember { user_id } => {
+            details.set_resource_info("member", user_id.clone(), "", refusal.message.clone());
+        }
+        Error::InvitationNotFound { invitation_id } => {
+            let name = invitation_id.map(|id| id.to_string()).unwrap_or_default();
+            details.set_resource_info("invitation", name, "", refusal.message.clone());
+        }
+        Error::SlugTaken { slug } => {
+            details.set_resource_info("organization", slug.clone(), "", refusal.message.clone());
+        }
+        _ if refusal.code == Code::FailedPrecondition => {
+            details.set_precondition_failure(vec![PreconditionViolation::new(
+                reason_name(refusal.reason),
+                "",
+                refusal.message.clone(),
+            )]);
+        }
+        _ => {}
+    }
+    let retry_after = match refusal.reason {
+        ErrorReason::Conflict => Some(Duration::from_millis(50)),
+        ErrorReason::DatabaseUnavailable => Some(Duration::from_secs(1)),
+        _ => None,
+    };
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        error.log();
+        let refusal = error.refusal();
+        let reason = reason_name(refusal.reason);
+        // The line that the telemetry layer writes for this call says the reason too.
+        tracing::Span::current().record("reason", reason);
+        let metadata: HashMap<String, String> =
+            refusal.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+        add_details(&mut details, &error, &refusal);
+        Status::with_error_details(refusal.code, refusal.message, details)
+    }
+}

@@ -1,0 +1,173 @@
+//! Reads the fields of a request and collects everything that is wrong with them, so that the caller hears it all at once.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::email::Email;
+use crate::error::{Error, Violation};
+use crate::id::UserId;
+use crate::text;
+
+/// The most items that any batch takes.
+pub const BATCH_MAXIMUM: usize = 500;
+
+/// The faults found so far.
+#[derive(Debug, Default)]
+pub struct Fields {
+    violations: Vec<Violation>,
+}
+
+impl Fields {
+    /// Nothing is wrong yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the parsed request, unless something was wrong.
+    pub fn done<T>(self, parsed: T) -> Result<T, Error> {
+        if self.violations.is_empty() { Ok(parsed) } else { Err(Error::Fields(self.violations)) }
+    }
+
+    /// Notes a fault.
+    pub fn fault(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        self.violations.push(Violation { field: field.into(), description: description.into() });
+    }
+
+    /// A line of text with this many characters.
+    pub fn line(&mut self, field: &str, value: &str, length: RangeInclusive<usize>) -> String {
+        let value = value.trim();
+        let characters = value.chars().count();
+        if !length.contains(&characters) {
+            self.fault(field, format!("must have {} to {} characters, has {characters}", length.start(), length.end()));
+        }
+        if text::has_control(value) {
+            self.fault(field, "must not contain control or direction characters");
+        }
+        value.to_owned()
+    }
+
+    /// Text of several lines with at most this many characters.
+    pub fn paragraph(&mut self, field: &str, value: &str, most: usize) -> String {
+        let value = value.trim();
+        let characters = value.chars().count();
+        if characters > most {
+            self.fault(field, format!("must have at most {most} characters, has {characters}"));
+        }
+        if value.split(['\n', '\r', '\t']).any(text::has_control) {
+            self.fault(field, "must not contain control or direction characters");
+        }
+        value.to_owned()
+    }
+
+    /// An https URI, or nothing.
+    pub fn https_uri(&mut self, field: &str, value: &str) -> String {
+        let sound = value.is_empty()
+            || (value.len() <= 2000
+                && value.starts_with("https://")
+                && value.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())));
+        if !sound {
+            self.fault(field, "must be an https URI of at most 2,000 bytes, as in https://example.com/logo.png");
+        }
+        value.to_owned()
+    }
+
+    /// A UUID.
+    pub fn uuid(&mut self, field: &str, value: &str) -> Uuid {
+        parse_uuid(value).unwrap_or_else(|| {
+            self.fault(field, "must be a UUID, as in 0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f70");
+            Uuid::nil()
+        })
+    }
+
+    /// A user's id; empty when it is wrong.
+    pub fn user_id(&mut self, field: &str, value: &str) -> String {
+        if let Err(fault) = UserId::parse(value) {
+            self.fault(field, fault.to_string());
+        }
+        value.to_owned()
+    }
+
+    /// An e-mail address; nothing when it is wrong.
+    pub fn email(&mut self, field: &str, value: &str) -> Option<Email> {
+        Email::parse(value).map_err(|fault| self.fault(field, fault)).ok()
+    }
+
+    /// Whether a batch has a size that is taken.
+    ///
+    /// # Errors
+    ///
+    /// At once when it has too many items: nobody wants to hear what is wrong with each of a million.
+    pub fn batch(&mut self, field: &'static str, size: usize) -> Result<(), Error> {
+        if size == 0 {
+            self.fault(field, format!("must have 1 to {BATCH_MAXIMUM} items"));
+        }
+        if size > BATCH_MAXIMUM {
+            return Err(Error::BatchTooLarge { field, size, maximum: BATCH_MAXIMUM });
+        }
+        Ok(())
+    }
+
+    /// A length of time within bounds; nothing when unset or wrong.
+    pub fn duration(
+        &mut self,
+        field: &str,
+        value: Option<&prost_types::Duration>,
+        bounds: RangeInclusive<TimeDelta>,
+    ) -> Option<TimeDelta> {
+        let value = value?;
+        let length = u32::try_from(value.nanos).ok().and_then(|nanos| TimeDelta::new(value.seconds, nanos));
+        let length = length.filter(|length| bounds.contains(length));
+        if length.is_none() {
+            self.fault(
+                field,
+                format!("must be {} to {} seconds", bounds.start().num_seconds(), bounds.end().num_seconds()),
+            );
+        }
+        length
+    }
+
+    /// A moment; nothing when unset or wrong.
+    pub fn time(&mut self, field: &str, value: Option<&prost_types::Timestamp>) -> Option<DateTime<Utc>> {
+        let value = value?;
+        let nanos = u32::try_from(value.nanos).ok();
+        let time = nanos.and_then(|nanos| DateTime::from_timestamp(value.seconds, nanos / 1000 * 1000));
+        let time = time.filter(|time| (DateTime::UNIX_EPOCH..=LATEST).contains(time));
+        if time.is_none() {
+            self.fault(field, "must be a time from 1970 to 9999");
+        }
+        time
+    }
+
+    /// Every item of a batch once, with the index at which it came first.
+    pub fn distinct<T, K: std::hash::Hash + Eq>(
+        items: impl IntoIterator<Item = T>,
+        key: impl Fn(&T) -> K,
+    ) -> Vec<(usize, T)> {
+        let mut seen = HashSet::new();
+        items.into_iter().enumerate().filter(|(_, item)| seen.insert(key(item))).collect()
+    }
+}
+
+const LATEST: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0) {
+    Some(latest) => latest,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+/// A UUID in its usual form, with hyphens. The other forms that the library knows would make two names of one thing.
+#[must_use]
+pub fn parse_uuid(value: &str) -> Option<Uuid> {
+    (value.len() == 36).then(|| Uuid::try_parse(value).ok()).flatten()
+}
+
+/// A time as the wire says it.
+#[must_use]
+pub fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.timestamp(),
+        nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,251 @@
+//! The rows of invitations. What changes them takes the unit of work and keeps its books.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
+use sea_orm::{
+    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
+    JoinType, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
+};
+use uuid::Uuid;
+
+use super::store::{Key, Listing, OrderBy, Position, beyond, contains};
+use crate::auth::scope::Scope;
+use crate::entity::invitation::{self, Column as C, State};
+use crate::entity::organization;
+use crate::error::Error;
+use crate::operation::Unit;
+use crate::operation::unit::Books;
+
+/// How many rows one statement writes: SQLite binds at most 32,766 values.
+const ROWS_A_STATEMENT: usize = 1000;
+
+fn of(scope: Scope) -> sea_orm::Select<invitation::Entity> {
+    invitation::Entity::find().filter(C::OrganizationId.eq(scope.organization_id()))
+}
+
+/// Finds an invitation.
+pub async fn find(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    invitation_id: Uuid,
+) -> Result<Option<invitation::Model>, DbErr> {
+    invitation::Entity::find_by_id((scope.organization_id(), invitation_id)).one(connection).await
+}
+
+/// Finds the invitations with these ids.
+pub async fn list_by_ids(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    invitation_ids: &[Uuid],
+) -> Result<Vec<invitation::Model>, DbErr> {
+    of(scope).filter(C::InvitationId.is_in(invitation_ids.iter().copied())).all(connection).await
+}
+
+/// Finds the pending invitations, expired or not, to these e-mail addresses, normalized.
+pub async fn list_pending_by_emails(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    emails: &[&str],
+) -> Result<Vec<invitation::Model>, DbErr> {
+    of(scope)
+        .filter(C::State.eq(State::Pending))
+        .filter(C::EmailNormalized.is_in(emails.iter().copied()))
+        .all(connection)
+        .await
+}
+
+/// Takes the invitations that have expired out of the count of seats, and says how many those were. Only one who holds the
+/// organization's lock may.
+pub async fn release_expired(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    now: DateTime<Utc>,
+) -> Result<i64, Error> {
+    let released = invitation::Entity::update_many()
+        .filter(C::OrganizationId.eq(scope.organization_id()))
+        .filter(C::HoldsSeat.eq(true))
+        .filter(C::ExpiresAt.lte(now))
+        .col_expr(C::HoldsSeat, Expr::value(false))
+        .exec(connection)
+        .await?;
+    i64::try_from(released.rows_affected).map_err(|_| Error::defect("more invitations than can be counted"))
+}
+
+/// Counts the invitations that have expired and are still counted as holding a seat: for readers, who take no lock.
+pub async fn count_expired(connection: &impl ConnectionTrait, scope: Scope, now: DateTime<Utc>) -> Result<i64, Error> {
+    let count = of(scope).filter(C::HoldsSeat.eq(true)).filter(C::ExpiresAt.lte(now)).count(connection).await?;
+    i64::try_from(count).map_err(|_| Error::defect("more invitations than can be counted"))
+}
+
+/// Writes invitations that are sent, for the first time or again: one statement for many.
+///
+/// `taken` says how many of them need a seat that they did not hold.
+pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: i64) -> Result<(), Error> {
+    let sent_again = OnConflict::columns([C::OrganizationId, C::InvitationId])
+        .update_columns([
+            C::Email,
+            C::Role,
+            C::HoldsSeat,
+            C::TokenHash,
+            C::InviterUserId,
+            C::SendCount,
+            C::SentAt,
+            C::ExpiresAt,
+        ])
+        .to_owned();
+    for rows in rows.chunks(ROWS_A_STATEMENT) {
+        let rows = rows.iter().cloned().map(invitation::Model::into_active_model);
+        invitation::Entity::insert_many(rows)
+            .on_conflict(sent_again.clone())
+            .exec_without_returning(unit.transaction())
+            .await?;
+    }
+    unit.count(Books { pending: taken, taken, ..Books::default() });
+    Ok(())
+}
+
+/// Ends pending invitations, and no others: the database itself looks at the state.
+pub async fn end<A>(
+    unit: &mut Unit<'_, A>,
+    rows: &mut [&mut invitation::Model],
+    state: State,
+    invitee_user_id: Option<&str>,
+) -> Result<(), Error> {
+    let ended = invitation::Entity::update_many()
+        .filter(C::OrganizationId.eq(unit.scope().organization_id()))
+        .filter(C::InvitationId.is_in(rows.iter().map(|row| row.invitation_id)))
+        .filter(C::State.eq(State::Pending))
+        .col_expr(C::State, Expr::value(state.to_value()))
+        .col_expr(C::HoldsSeat, Expr::value(false))
+        .col_expr(C::InviteeUserId, Expr::value(invitee_user_id.map(str::to_owned)))
+        .col_expr(C::EndedAt, Expr::value(Some(unit.now)))
+        .exec(unit.transaction())
+        .await?;
+    if usize::try_from(ended.rows_affected) != Ok(rows.len()) {
+        return Err(Error::Conflict);
+    }
+    for row in rows {
+        let pending = -i64::from(row.holds_seat);
+        row.state = state;
+        row.holds_seat = false;
+        row.invitee_user_id = invitee_user_id.map(str::to_owned);
+        row.ended_at = Some(unit.now);
+        unit.count(Books { pending, ..Books::default() });
+    }
+    Ok(())
+}
+
+/// Where an invitation stands at an instant, its expiry figured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Open.
+    Open,
+    /// Pending, but its time is over.
+    Expired,
+    /// Accepted, declined or canceled.
+    Ended(State),
+}
+
+/// The invitations in any of these standings; all of them when none is said.
+fn in_any(standings: &[Standing], now: DateTime<Utc>) -> Condition {
+    let pending = || Condition::all().add(C::State.eq(State::Pending));
+    standings.iter().fold(Condition::any(), |any, standing| match standing {
+        Standing::Open => any.add(pending().add(C::ExpiresAt.gt(now))),
+        Standing::Expired => any.add(pending().add(C::ExpiresAt.lte(now))),
+        Standing::Ended(state) => any.add(C::State.eq(*state)),
+    })
+}
+
+/// Lists invitations, the newest first: their ids are in the order of their making.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    standings: &[Standing],
+    now: DateTime<Utc>,
+    after: Option<Uuid>,
+    limit: u64,
+) -> Result<Vec<invitation::Model>, DbErr> {
+    let mut rows = of(scope).filter(in_any(standings, now));
+    if let Some(after) = after {
+        rows = rows.filter(C::InvitationId.lt(after));
+    }
+    rows.order_by_desc(C::OrganizationId).order_by_desc(C::InvitationId).limit(limit).all(connection).await
+}
+
+/// Where a page of received invitations begins.
+pub type Received = (DateTime<Utc>, Uuid);
+
+/// Lists the invitations that wait for an address in any organization that is not deleted, the newest first.
+pub async fn list_received(
+    connection: &impl ConnectionTrait,
+    email: &str,
+    now: DateTime<Utc>,
+    after: Option<Received>,
+    limit: u64,
+) -> Result<Vec<(invitation::Model, Option<organization::Model>)>, DbErr> {
+    let relation: RelationDef = invitation::Entity::belongs_to(organization::Entity)
+        .from(C::OrganizationId)
+        .to(organization::Column::OrganizationId)
+        .into();
+    let mut rows = invitation::Entity::find()
+        .filter(C::EmailNormalized.eq(email))
+        .filter(C::State.eq(State::Pending))
+        .filter(C::ExpiresAt.gt(now))
+        .join(JoinType::InnerJoin, relation)
+        .select_also(organization::Entity)
+        .filter(organization::Column::DeletedAt.is_null())
+        .order_by_desc(C::CreatedAt)
+        .order_by_desc(C::InvitationId)
+        .limit(limit);
+    if let Some((created_at, invitation_id)) = after {
+        let place = Expr::tuple([Expr::val(created_at), Expr::val(invitation_id)]);
+        let row = Expr::tuple([
+            Expr::col((invitation::Entity, C::CreatedAt)),
+            Expr::col((invitation::Entity, C::InvitationId)),
+        ]);
+        rows = rows.filter(row.lt(place));
+    }
+    rows.all(connection).await
+}
+
+/// Where somebody who is expected stands in a list of members.
+pub fn position(listing: &Listing, row: &invitation::Model) -> Position {
+    let key = match listing.order_by {
+        OrderBy::JoinTime => Key::Time(row.created_at),
+        // An expected one is listed under the address: there is no name yet.
+        OrderBy::DisplayName | OrderBy::Email => Key::Text(row.email_normalized.clone()),
+        OrderBy::LastSignInTime => Key::Time(DateTime::UNIX_EPOCH),
+    };
+    Position { key, expected: true, id: row.invitation_id.to_string() }
+}
+
+/// Lists those who are expected, for a list of members, after a position in it.
+pub async fn list_expected(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    listing: &Listing,
+    now: DateTime<Utc>,
+    after: Option<&Position>,
+    limit: u64,
+) -> Result<Vec<invitation::Model>, DbErr> {
+    let key = match listing.order_by {
+        OrderBy::JoinTime => Expr::col(C::CreatedAt),
+        OrderBy::DisplayName | OrderBy::Email => Expr::col(C::EmailNormalized),
+        OrderBy::LastSignInTime => Expr::val(DateTime::<Utc>::UNIX_EPOCH),
+    };
+    let mut rows = of(scope).filter(C::State.eq(State::Pending)).filter(C::ExpiresAt.gt(now));
+    if !listing.roles.is_empty() {
+        rows = rows.filter(C::Role.is_in(listing.roles.clone()));
+    }
+    if !listing.search.is_empty() {
+        rows = rows.filter(contains(Expr::col(C::EmailNormalized), &listing.search));
+    }
+    if let Some(after) = after {
+        rows = rows.filter(beyond(scope, listing, after, key.clone(), Expr::col(C::InvitationId), true));
+    }
+    rows = rows.order_by(C::OrganizationId, listing.order());
+    if listing.order_by != OrderBy::LastSignInTime {
+        rows = rows.order_by(key, listing.order());
+    }
+    rows.order_by(C::InvitationId, listing.order()).limit(limit).all(connection).await
+}

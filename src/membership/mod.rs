@@ -1,0 +1,52 @@
+//! Members, their roles, and the invitations by which they come.
+
+pub mod invitations;
+pub mod rpc;
+pub mod rules;
+pub mod store;
+pub mod token;
+
+use crate::auth::caller::UserCaller;
+use crate::email::Email;
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::pb;
+
+pub use rpc::Service;
+
+/// How a user is shown to other members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The name.
+    pub display_name: String,
+    /// The picture.
+    pub avatar_uri: String,
+}
+
+impl Profile {
+    /// Reads a profile; an absent one is empty.
+    pub fn read(fields: &mut Fields, field: &str, profile: Option<&pb::UserProfile>) -> Self {
+        let Some(profile) = profile else { return Self::default() };
+        Self {
+            display_name: fields.line(&format!("{field}.display_name"), &profile.display_name, 0..=200),
+            avatar_uri: fields.https_uri(&format!("{field}.avatar_uri"), &profile.avatar_uri),
+        }
+    }
+}
+
+/// A user who can become a member: one with an address.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The user.
+    pub user_id: String,
+    /// Their verified e-mail address.
+    pub email: Email,
+}
+
+impl Identity {
+    /// The identity of a caller.
+    pub fn of(user: &UserCaller) -> Result<Self, Error> {
+        let email = user.email.as_deref().and_then(|email| Email::parse(email).ok()).ok_or(Error::EmailRequired)?;
+        Ok(Self { user_id: user.user_id.as_str().to_owned(), email })
+    }
+}

@@ -1,0 +1,159 @@
+//! AcceptInvitation and DeclineInvitation: what an invitee answers.
+
+use uuid::Uuid;
+
+use super::{shown, shown_invitation};
+use crate::app::App;
+use crate::entity::invitation::{self, State};
+use crate::entity::organization;
+use crate::error::Error;
+use crate::event::Change;
+use crate::fields::Fields;
+use crate::membership::token::Token;
+use crate::membership::{Identity, Profile, invitations, rules, store};
+use crate::operation::actor::AnswersInvitation;
+use crate::operation::{Command, Invitee, Unit};
+use crate::{organization as organizations, pb};
+
+/// Which invitation is answered.
+enum Reference {
+    Token(Token),
+    Name { organization_id: Uuid, invitation_id: Uuid },
+}
+
+impl Reference {
+    fn read(fields: &mut Fields, reference: Option<&pb::InvitationReference>) -> Self {
+        use pb::invitation_reference::Reference as R;
+        match reference.and_then(|reference| reference.reference.as_ref()) {
+            Some(R::Token(text)) => match Token::read(text) {
+                Some(token) => return Self::Token(token),
+                None => fields.fault("invitation.token", "must be a token as the invitation's link has it"),
+            },
+            Some(R::Name(name)) => {
+                return Self::Name {
+                    organization_id: fields.uuid("invitation.name.organization_id", &name.organization_id),
+                    invitation_id: fields.uuid("invitation.name.invitation_id", &name.invitation_id),
+                };
+            }
+            None => fields.fault("invitation", "must say a token, or a name with organization_id and invitation_id"),
+        }
+        Self::Name { organization_id: Uuid::nil(), invitation_id: Uuid::nil() }
+    }
+
+    fn organization_id(&self) -> Uuid {
+        match self {
+            Self::Token(token) => token.organization_id,
+            Self::Name { organization_id, .. } => *organization_id,
+        }
+    }
+
+    fn invitation_id(&self) -> Uuid {
+        match self {
+            Self::Token(token) => token.invitation_id,
+            Self::Name { invitation_id, .. } => *invitation_id,
+        }
+    }
+
+    fn opens(&self, invitation: &invitation::Model) -> bool {
+        match self {
+            Self::Token(token) => token.matches(&invitation.token_hash),
+            Self::Name { .. } => true,
+        }
+    }
+}
+
+/// Finds the open invitation that the caller may answer. Who is not meant learns nothing about one that they only know by
+/// name; who has the token hears that it is for another address.
+async fn answerable(
+    unit: &Unit<'_, Invitee>,
+    reference: &Reference,
+) -> Result<(organization::Model, invitation::Model, Identity), Error> {
+    let identity = Identity::of(&unit.actor.user)?;
+    let missing = || Error::InvitationNotFound { invitation_id: None };
+    let organization = unit.actor.organization.clone().ok_or_else(missing)?;
+    let found = invitations::find(unit.transaction(), unit.scope(), reference.invitation_id()).await?;
+    let invitation = found.filter(|found| reference.opens(found)).ok_or_else(missing)?;
+    if invitation.email_normalized != identity.email.normalized {
+        return Err(match reference {
+            Reference::Token(_) => Error::InvitationEmailMismatch,
+            Reference::Name { .. } => missing(),
+        });
+    }
+    rules::open(&invitation, unit.now)?;
+    Ok((organization, invitation, identity))
+}
+
+pub(super) struct AcceptInvitation {
+    reference: Reference,
+    profile: Profile,
+}
+
+impl AnswersInvitation for AcceptInvitation {
+    fn organization_id(&self) -> Uuid {
+        self.reference.organization_id()
+    }
+}
+
+impl Command for AcceptInvitation {
+    type Request = pb::AcceptInvitationRequest;
+    type Response = pb::AcceptInvitationResponse;
+    type Actor = Invitee;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let reference = Reference::read(&mut fields, request.invitation.as_ref());
+        let profile = Profile::read(&mut fields, "profile", request.profile.as_ref());
+        fields.done(Self { reference, profile })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Invitee>) -> Result<Self::Response, Error> {
+        let (organization, mut invitation, identity) = answerable(unit, &self.reference).await?;
+        if unit.app.policy.role(&invitation.role).is_none() {
+            return Err(Error::InvitationRoleUnknown { role: invitation.role });
+        }
+        if store::find(unit.transaction(), unit.scope(), &identity.user_id).await?.is_some() {
+            return Err(Error::AlreadyMember { user_id: identity.user_id });
+        }
+        let invitation_id = invitation.invitation_id;
+        invitations::end(unit, &mut [&mut invitation], State::Accepted, Some(&identity.user_id)).await?;
+        let member =
+            store::joining(unit.scope(), &identity, &self.profile, &invitation.role, Some(invitation_id), unit.now);
+        store::insert_invited(unit, member.clone()).await?;
+        let user_id = identity.user_id;
+        unit.record(Change::InvitationAccepted { invitation_id, user_id: user_id.clone() });
+        unit.record(Change::MemberJoined { user_id, role: invitation.role, invitation_id: Some(invitation_id) });
+        Ok(pb::AcceptInvitationResponse {
+            member: Some(shown(&member)),
+            organization: Some(organizations::rpc::shown(&organization)),
+        })
+    }
+}
+
+pub(super) struct DeclineInvitation {
+    reference: Reference,
+}
+
+impl AnswersInvitation for DeclineInvitation {
+    fn organization_id(&self) -> Uuid {
+        self.reference.organization_id()
+    }
+}
+
+impl Command for DeclineInvitation {
+    type Request = pb::DeclineInvitationRequest;
+    type Response = pb::DeclineInvitationResponse;
+    type Actor = Invitee;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let reference = Reference::read(&mut fields, request.invitation.as_ref());
+        fields.done(Self { reference })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Invitee>) -> Result<Self::Response, Error> {
+        let (_, mut invitation, identity) = answerable(unit, &self.reference).await?;
+        invitations::end(unit, &mut [&mut invitation], State::Declined, Some(&identity.user_id)).await?;
+        unit.record(Change::InvitationDeclined { invitation_id: invitation.invitation_id, user_id: identity.user_id });
+        Ok(pb::DeclineInvitationResponse { invitation: Some(shown_invitation(&invitation, unit.now)) })
+    }
+}

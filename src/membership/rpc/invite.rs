@@ -1,0 +1,207 @@
+//! InviteMembers and ResendInvitation: two ways to send an invitation, one way to write it.
+
+use std::collections::HashMap;
+
+use chrono::TimeDelta;
+use uuid::Uuid;
+
+use super::{refuse_items, shown_invitation, single};
+use crate::app::App;
+use crate::billing::seats;
+use crate::billing::store as subscriptions;
+use crate::email::Email;
+use crate::entity::invitation::{self, State};
+use crate::error::Error;
+use crate::event::Change;
+use crate::fields::Fields;
+use crate::id;
+use crate::membership::token::Token;
+use crate::membership::{invitations, rules, store};
+use crate::operation::{Command, Member, Unit};
+use crate::pb;
+
+const SHORTEST: TimeDelta = TimeDelta::days(1);
+const LONGEST: TimeDelta = TimeDelta::days(30);
+
+fn lifetime(fields: &mut Fields, ttl: Option<&prost_types::Duration>, app: &App) -> TimeDelta {
+    fields.duration("ttl", ttl, SHORTEST..=LONGEST).unwrap_or(app.invitation_lifetime)
+}
+
+/// Addresses, each once with the index at which it came first, and what they are offered.
+pub(super) struct InviteMembers {
+    emails: Vec<(usize, Email)>,
+    role: String,
+    lifetime: TimeDelta,
+}
+
+impl Command for InviteMembers {
+    type Request = pb::InviteMembersRequest;
+    type Response = pb::InviteMembersResponse;
+    type Actor = Member;
+
+    fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        fields.batch("emails", request.emails.len())?;
+        let emails: Vec<(usize, Email)> = request
+            .emails
+            .iter()
+            .enumerate()
+            .filter_map(|(index, email)| Some((index, fields.email(&format!("emails[{index}]"), email)?)))
+            .collect();
+        let emails = Fields::distinct(emails, |(_, email)| email.normalized.clone());
+        let role = super::roles::known_role(&mut fields, "role", &request.role, app);
+        let lifetime = lifetime(&mut fields, request.ttl.as_ref(), app);
+        fields.done(Self { emails: emails.into_iter().map(|(_, item)| item).collect(), role, lifetime })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        rules::may_invite(&unit.actor.role, &self.role)?;
+        let addresses: Vec<&str> = self.emails.iter().map(|(_, email)| email.normalized.as_str()).collect();
+        let pending = invitations::list_pending_by_emails(unit.transaction(), unit.scope(), &addresses).await?;
+        let mut pending: HashMap<String, invitation::Model> =
+            pending.into_iter().map(|row| (row.email_normalized.clone(), row)).collect();
+        let outgoing = self.emails.iter().map(|(index, email)| Outgoing {
+            index: *index,
+            email: email.clone(),
+            role: self.role.clone(),
+            earlier: pending.remove(&email.normalized),
+        });
+        let invited = send(unit, outgoing.collect(), "emails", self.lifetime).await?;
+        Ok(pb::InviteMembersResponse { invited })
+    }
+}
+
+pub(super) struct ResendInvitation {
+    invitation_id: Uuid,
+    lifetime: TimeDelta,
+}
+
+impl Command for ResendInvitation {
+    type Request = pb::ResendInvitationRequest;
+    type Response = pb::ResendInvitationResponse;
+    type Actor = Member;
+
+    fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let invitation_id = fields.uuid("invitation_id", &request.invitation_id);
+        let lifetime = lifetime(&mut fields, request.ttl.as_ref(), app);
+        fields.done(Self { invitation_id, lifetime })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        let invitation_id = self.invitation_id;
+        let missing = Error::InvitationNotFound { invitation_id: Some(invitation_id) };
+        let earlier = invitations::find(unit.transaction(), unit.scope(), invitation_id).await?.ok_or(missing)?;
+        rules::pending(&earlier)?;
+        let outgoing = Outgoing {
+            index: 0,
+            email: Email { written: earlier.email.clone(), normalized: earlier.email_normalized.clone() },
+            role: earlier.role.clone(),
+            earlier: Some(earlier),
+        };
+        let sent = single(send(unit, vec![outgoing], "invitation_id", self.lifetime).await)?;
+        Ok(pb::ResendInvitationResponse { invitation: sent.invitation, token: sent.token })
+    }
+}
+
+/// An invitation that is to be sent.
+struct Outgoing {
+    index: usize,
+    email: Email,
+    role: String,
+    /// The pending one to this address, which is then sent again.
+    earlier: Option<invitation::Model>,
+}
+
+/// Judges all of them, then writes all of them: seats, rows and events.
+async fn send(
+    unit: &mut Unit<'_, Member>,
+    outgoing: Vec<Outgoing>,
+    field: &'static str,
+    lifetime: TimeDelta,
+) -> Result<Vec<pb::InvitedMember>, Error> {
+    judge(unit, &outgoing, field).await?;
+    // Before the rows are figured: an expired invitation has lost its seat to the books, and needs one like a new one.
+    let seats = unit.seats().await?;
+    let holds_seat = |earlier: &Option<invitation::Model>| {
+        earlier.as_ref().is_some_and(|row| row.holds_seat && !rules::is_expired(row, unit.now))
+    };
+    let needed = outgoing.iter().filter(|item| !holds_seat(&item.earlier)).count();
+    let needed = i64::try_from(needed).map_err(|_| Error::defect("more invitations than can be counted"))?;
+    if needed > 0 {
+        seats.take(needed)?;
+        seats::may_grow(subscriptions::load(unit.transaction(), unit.scope()).await?.status)?;
+    }
+    let mut rows = Vec::with_capacity(outgoing.len());
+    let mut invited = Vec::with_capacity(outgoing.len());
+    let new_ids = id::new_in_order(unit.now, outgoing.len());
+    for (item, new_id) in outgoing.into_iter().zip(new_ids) {
+        let resent = item.earlier.is_some();
+        let role_before = item.earlier.as_ref().map(|earlier| earlier.role.clone());
+        let (row, secret) = written(unit, item, new_id, lifetime)?;
+        record(unit, &row, role_before);
+        let token = if unit.is_rehearsal() { String::new() } else { secret.write() };
+        invited.push(pb::InvitedMember { invitation: Some(shown_invitation(&row, unit.now)), resent, token });
+        rows.push(row);
+    }
+    invitations::send(unit, &rows, needed).await?;
+    Ok(invited)
+}
+
+/// Finds every item at fault: an address that is a member's, an invitation to a role that the caller may not touch.
+async fn judge(unit: &Unit<'_, Member>, outgoing: &[Outgoing], field: &'static str) -> Result<(), Error> {
+    let addresses: Vec<&str> = outgoing.iter().map(|item| item.email.normalized.as_str()).collect();
+    let members = store::list_by_emails(unit.transaction(), unit.scope(), &addresses).await?;
+    let members: HashMap<&str, &str> =
+        members.iter().map(|member| (member.email_normalized.as_str(), member.user_id.as_str())).collect();
+    let mut faults = Vec::new();
+    for item in outgoing {
+        if let Some(user_id) = members.get(item.email.normalized.as_str()) {
+            faults.push((item.index, Error::AlreadyMember { user_id: (*user_id).to_owned() }));
+        }
+        // Resending changes the earlier invitation, so the caller must be allowed that one's role as well.
+        let role = item.earlier.as_ref().map_or(item.role.as_str(), |earlier| earlier.role.as_str());
+        if let Err(fault) = rules::may_invite(&unit.actor.role, role) {
+            faults.push((item.index, fault));
+        }
+    }
+    refuse_items(field, faults)
+}
+
+fn written(
+    unit: &Unit<'_, Member>,
+    item: Outgoing,
+    new_id: Uuid,
+    lifetime: TimeDelta,
+) -> Result<(invitation::Model, Token), Error> {
+    let organization_id = unit.scope().organization_id();
+    let invitation_id = item.earlier.as_ref().map_or(new_id, |earlier| earlier.invitation_id);
+    let token = Token::make(organization_id, invitation_id).ok_or(Error::defect("no random numbers"))?;
+    let row = invitation::Model {
+        organization_id,
+        invitation_id,
+        email: item.email.written,
+        email_normalized: item.email.normalized,
+        role: item.role,
+        state: State::Pending,
+        holds_seat: true,
+        token_hash: token.hash(),
+        inviter_user_id: unit.actor.membership.user_id.clone(),
+        invitee_user_id: None,
+        send_count: item.earlier.as_ref().map_or(0, |earlier| earlier.send_count).saturating_add(1),
+        created_at: item.earlier.as_ref().map_or(unit.now, |earlier| earlier.created_at),
+        sent_at: unit.now,
+        expires_at: unit.now + lifetime,
+        ended_at: None,
+    };
+    Ok((row, token))
+}
+
+fn record(unit: &mut Unit<'_, Member>, row: &invitation::Model, role_before: Option<String>) {
+    let (invitation_id, role) = (row.invitation_id, row.role.clone());
+    let expire_time = row.expires_at.to_rfc3339();
+    unit.record(match role_before {
+        None => Change::InvitationCreated { invitation_id, role, expire_time },
+        Some(role_before) => Change::InvitationResent { invitation_id, role_before, role, expire_time },
+    });
+}

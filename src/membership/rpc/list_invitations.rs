@@ -1,0 +1,112 @@
+//! GetInvitation, ListInvitations and ListReceivedInvitations.
+
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::shown_invitation;
+use crate::app::App;
+use crate::entity::invitation::State;
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::membership::Identity;
+use crate::membership::invitations::{self, Received, Standing};
+use crate::operation::{self, Query, Reader};
+use crate::page::Page;
+use crate::pb::{self, InvitationState};
+
+pub(super) struct GetInvitation {
+    invitation_id: Uuid,
+}
+
+impl Query for GetInvitation {
+    type Request = pb::GetInvitationRequest;
+    type Response = pb::GetInvitationResponse;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let invitation_id = fields.uuid("invitation_id", &request.invitation_id);
+        fields.done(Self { invitation_id })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        reader.organization()?;
+        let found = invitations::find(reader.connection(), reader.scope, self.invitation_id).await?;
+        let found = found.ok_or(Error::InvitationNotFound { invitation_id: Some(self.invitation_id) })?;
+        Ok(pb::GetInvitationResponse { invitation: Some(shown_invitation(&found, reader.now)) })
+    }
+}
+
+pub(super) struct ListInvitations {
+    standings: Vec<Standing>,
+    page: Page<Uuid>,
+}
+
+impl Query for ListInvitations {
+    type Request = pb::ListInvitationsRequest;
+    type Response = pb::ListInvitationsResponse;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let mut standings = Vec::new();
+        for (index, number) in request.states.iter().take(100).enumerate() {
+            match InvitationState::try_from(*number) {
+                Ok(InvitationState::Pending) => standings.push(Standing::Open),
+                Ok(InvitationState::Expired) => standings.push(Standing::Expired),
+                Ok(InvitationState::Accepted) => standings.push(Standing::Ended(State::Accepted)),
+                Ok(InvitationState::Declined) => standings.push(Standing::Ended(State::Declined)),
+                Ok(InvitationState::Canceled) => standings.push(Standing::Ended(State::Canceled)),
+                Ok(InvitationState::Unspecified) | Err(_) => {
+                    fields.fault(format!("states[{index}]"), "must be a state of an invitation");
+                }
+            }
+        }
+        let list = format!("ListInvitations {} {standings:?}", request.organization_id);
+        let page = Page::read(&mut fields, request.page_size, &request.page_token, list)?;
+        fields.done(Self { standings, page })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        reader.organization()?;
+        let (connection, page) = (reader.connection(), &self.page);
+        let rows = invitations::list(connection, reader.scope, &self.standings, reader.now, page.after, page.size + 1);
+        let mut rows = rows.await?;
+        let next_page_token = page.cut(&mut rows, |row| row.invitation_id)?;
+        Ok(pb::ListInvitationsResponse {
+            invitations: rows.iter().map(|row| shown_invitation(row, reader.now)).collect(),
+            next_page_token,
+        })
+    }
+}
+
+pub(super) async fn list_received(
+    app: &App,
+    request: Request<pb::ListReceivedInvitationsRequest>,
+) -> Result<Response<pb::ListReceivedInvitationsResponse>, Status> {
+    let (authorized, request) = operation::split(request)?;
+    let identity = Identity::of(authorized.user()?)?;
+    Ok(Response::new(received(app, &identity, &request).await?))
+}
+
+async fn received(
+    app: &App,
+    identity: &Identity,
+    request: &pb::ListReceivedInvitationsRequest,
+) -> Result<pb::ListReceivedInvitationsResponse, Error> {
+    let mut fields = Fields::new();
+    let email = &identity.email.normalized;
+    let list = format!("ListReceivedInvitations {email}");
+    let page: Page<Received> = Page::read(&mut fields, request.page_size, &request.page_token, list)?;
+    let page = fields.done(page)?;
+    let now = app.clock.now();
+    let mut rows = invitations::list_received(app.database.reader(), email, now, page.after, page.size + 1).await?;
+    let next_page_token = page.cut(&mut rows, |(row, _)| (row.created_at, row.invitation_id))?;
+    let invitations = rows.into_iter().filter_map(|(row, organization)| {
+        let organization = organization?;
+        Some(pb::ReceivedInvitation {
+            invitation: Some(shown_invitation(&row, now)),
+            organization_name: organization.name,
+            organization_logo_uri: organization.logo_uri,
+        })
+    });
+    Ok(pb::ListReceivedInvitationsResponse { invitations: invitations.collect(), next_page_token })
+}

@@ -1,0 +1,142 @@
+//! GetMember and ListMembers.
+
+use super::{roles, shown, shown_expected};
+use crate::app::App;
+use crate::entity::{invitation, membership};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::membership::invitations;
+use crate::membership::store::{self, Listing, OrderBy, Position};
+use crate::operation::{Query, Reader};
+use crate::page::Page;
+use crate::pb::{self, MemberState};
+use crate::text;
+
+pub(super) struct GetMember {
+    user_id: String,
+}
+
+impl Query for GetMember {
+    type Request = pb::GetMemberRequest;
+    type Response = pb::GetMemberResponse;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let user_id = fields.user_id("user_id", &request.user_id);
+        fields.done(Self { user_id })
+    }
+
+    fn about(request: &Self::Request) -> Option<&str> {
+        Some(&request.user_id)
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        reader.organization()?;
+        let own = reader.membership.as_ref().filter(|own| own.user_id == self.user_id);
+        let found = match own {
+            Some(own) => Some(own.clone()),
+            None => store::find(reader.connection(), reader.scope, &self.user_id).await?,
+        };
+        let found = found.ok_or(Error::MemberNotFound { user_id: self.user_id.clone() })?;
+        Ok(pb::GetMemberResponse { member: Some(shown(&found)) })
+    }
+}
+
+pub(super) struct ListMembers {
+    listing: Listing,
+    expected: bool,
+    page: Page<Position>,
+}
+
+impl Query for ListMembers {
+    type Request = pb::ListMembersRequest;
+    type Response = pb::ListMembersResponse;
+
+    fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let (order_by, descending) = order(&mut fields, &request.order_by);
+        let search = text::fold(&fields.line("search", &request.search, 0..=100));
+        let distinct = Fields::distinct(request.roles.iter(), |role| role.as_str());
+        let roles = distinct
+            .into_iter()
+            .take(100)
+            .map(|(index, role)| roles::known_role(&mut fields, &format!("roles[{index}]"), role, app));
+        let roles: Vec<String> = roles.collect();
+        let states = states(&mut fields, &request.states);
+        let shows = |state| states.contains(&state);
+        let listing = Listing {
+            order_by,
+            descending,
+            search,
+            roles,
+            active: states.is_empty() || shows(MemberState::Active),
+            suspended: states.is_empty() || shows(MemberState::Suspended),
+        };
+        let expected = shows(MemberState::Pending);
+        let list = format!("ListMembers {} {listing:?} {expected}", request.organization_id);
+        let page = Page::read(&mut fields, request.page_size, &request.page_token, list)?;
+        fields.done(Self { listing, expected, page })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        reader.organization()?;
+        let (connection, scope, listing) = (reader.connection(), reader.scope, &self.listing);
+        let (after, limit) = (self.page.after.as_ref(), self.page.size + 1);
+        let members = store::list(connection, scope, listing, after, limit).await?;
+        let expected = if self.expected {
+            invitations::list_expected(connection, scope, listing, reader.now, after, limit).await?
+        } else {
+            Vec::new()
+        };
+        let mut rows = merged(listing, &members, &expected);
+        let next_page_token = self.page.cut(&mut rows, |(position, _)| position.clone())?;
+        Ok(pb::ListMembersResponse { members: rows.into_iter().map(|(_, member)| member).collect(), next_page_token })
+    }
+}
+
+/// Members and expected ones in one order.
+fn merged(
+    listing: &Listing,
+    members: &[membership::Model],
+    expected: &[invitation::Model],
+) -> Vec<(Position, pb::Member)> {
+    let mut rows: Vec<(Position, pb::Member)> = members.iter().map(|row| (listing.position(row), shown(row))).collect();
+    if !expected.is_empty() {
+        rows.extend(expected.iter().map(|row| (invitations::position(listing, row), shown_expected(row))));
+        rows.sort_by(|(one, _), (other, _)| if listing.descending { other.cmp(one) } else { one.cmp(other) });
+    }
+    rows
+}
+
+fn order(fields: &mut Fields, order_by: &str) -> (OrderBy, bool) {
+    let mut words = order_by.split_whitespace();
+    let key = match words.next() {
+        None | Some("join_time") => Some(OrderBy::JoinTime),
+        Some("display_name") => Some(OrderBy::DisplayName),
+        Some("email") => Some(OrderBy::Email),
+        Some("last_sign_in_time") => Some(OrderBy::LastSignInTime),
+        Some(_) => None,
+    };
+    let descending = match words.next() {
+        None | Some("asc") => Some(false),
+        Some("desc") => Some(true),
+        Some(_) => None,
+    };
+    if let (Some(key), Some(descending), None) = (key, descending, words.next()) {
+        return (key, descending);
+    }
+    let description = "must be join_time, display_name, email or last_sign_in_time, with \" desc\" after it or not";
+    fields.fault("order_by", description);
+    (OrderBy::JoinTime, false)
+}
+
+fn states(fields: &mut Fields, numbers: &[i32]) -> Vec<MemberState> {
+    let mut states = Vec::new();
+    for (index, number) in numbers.iter().take(100).enumerate() {
+        match MemberState::try_from(*number) {
+            Ok(state) if state != MemberState::Unspecified => states.push(state),
+            _ => fields.fault(format!("states[{index}]"), "must be MEMBER_STATE_ACTIVE, _SUSPENDED or _PENDING"),
+        }
+    }
+    states
+}

@@ -1,0 +1,71 @@
+//! Who may do what to whom, and where an invitation stands: pure functions of values.
+
+use chrono::{DateTime, Utc};
+
+use crate::auth::policy::RoleDefinition;
+use crate::entity::invitation::{self, State};
+use crate::entity::membership;
+use crate::error::Error;
+
+/// Whether a role may invite to another, and resend and cancel invitations to it.
+pub fn may_invite(actor: &RoleDefinition, to: &str) -> Result<(), Error> {
+    permit(actor.invites(to), actor, to)
+}
+
+/// Whether a role may turn a member who holds `from` into one who holds `to`.
+pub fn may_change(actor: &RoleDefinition, from: &str, to: &str) -> Result<(), Error> {
+    permit(actor.changes(from), actor, from)?;
+    permit(actor.changes(to), actor, to)
+}
+
+/// Whether a role may remove, suspend and reactivate a member who holds another.
+pub fn may_remove(actor: &RoleDefinition, target: &str) -> Result<(), Error> {
+    permit(actor.removes(target), actor, target)
+}
+
+fn permit(permitted: bool, actor: &RoleDefinition, target: &str) -> Result<(), Error> {
+    if permitted {
+        return Ok(());
+    }
+    Err(Error::RoleAboveCaller { role: actor.name.to_string(), target_role: target.to_owned() })
+}
+
+/// Nobody does to themselves what the admin calls do.
+pub fn not_oneself(actor: &membership::Model, user_id: &str, instead: &'static str) -> Result<(), Error> {
+    if actor.user_id == user_id { Err(Error::SelfChangeForbidden { instead }) } else { Ok(()) }
+}
+
+/// Whether the top role keeps an active holder.
+pub fn keeps_top_role(holders: i64, top_role: &str) -> Result<(), Error> {
+    if holders >= 1 { Ok(()) } else { Err(Error::LastOwner { role: top_role.to_owned() }) }
+}
+
+/// Whether an invitation can be accepted or declined.
+pub fn open(invitation: &invitation::Model, now: DateTime<Utc>) -> Result<(), Error> {
+    pending(invitation)?;
+    if is_expired(invitation, now) {
+        return Err(Error::InvitationExpired {
+            invitation_id: invitation.invitation_id,
+            expired_at: invitation.expires_at,
+        });
+    }
+    Ok(())
+}
+
+/// Whether an invitation can be resent or canceled: also an expired one can.
+pub fn pending(invitation: &invitation::Model) -> Result<(), Error> {
+    let state = match invitation.state {
+        State::Pending => return Ok(()),
+        State::Accepted => "ACCEPTED",
+        State::Declined => "DECLINED",
+        State::Canceled => "CANCELED",
+    };
+    Err(Error::InvitationNotPending { invitation_id: invitation.invitation_id, state })
+}
+
+/// Whether an invitation's time is over. At the very instant it is. One that has lost its seat is over too: another server,
+/// whose clock is ahead, has seen it expire and may have given the seat away.
+#[must_use]
+pub fn is_expired(invitation: &invitation::Model, now: DateTime<Utc>) -> bool {
+    invitation.state == State::Pending && (invitation.expires_at <= now || !invitation.holds_seat)
+}

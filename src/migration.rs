@@ -1,0 +1,42 @@
+//! Brings a database to the newest schema.
+//!
+//! The migrations are plain SQL, one text for both databases (`migrations/README.md` says how to write one), embedded in the
+//! binary. sqlx's migrator runs them: it keeps checksums, and on PostgreSQL an advisory lock, so that any number of servers
+//! may start at once on an empty database.
+
+use std::borrow::Cow;
+
+use sea_orm::{DatabaseConnection, DbBackend};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+/// Every migration, oldest first. Never changed once released; only added to.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "foundation", include_str!("../migrations/0001_foundation.sql"))];
+
+/// Brings the database behind `connection` to the newest schema.
+///
+/// # Errors
+///
+/// Says which migration failed, that a migration was edited after it was run, or that the database is newer than this
+/// binary.
+pub async fn migrate(connection: &DatabaseConnection) -> Result<(), sqlx::migrate::MigrateError> {
+    let backend = connection.get_database_backend();
+    let mut migrator = migrator(backend);
+    migrator.dangerous_set_table_name("tenantry_migration");
+    match backend {
+        DbBackend::Postgres => migrator.run(connection.get_postgres_connection_pool()).await,
+        _ => migrator.run(connection.get_sqlite_connection_pool()).await,
+    }
+}
+
+fn migrator(backend: DbBackend) -> Migrator {
+    let bytewise = match backend {
+        DbBackend::Postgres => "COLLATE \"C\"",
+        _ => "COLLATE BINARY",
+    };
+    let migrations = MIGRATIONS.iter().map(|(version, description, sql)| {
+        let sql = AssertSqlSafe(sql.replace("{bytewise}", bytewise)).into_sql_str();
+        Migration::new(*version, Cow::Borrowed(description), MigrationType::Simple, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}

@@ -1,0 +1,197 @@
+//! By which right somebody changes something.
+//!
+//! Each command names one of these as a type, so that a command for members cannot be run for an invitee, and none runs
+//! without the check that belongs to its kind.
+
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+use sea_orm::DatabaseTransaction;
+use uuid::Uuid;
+
+use super::{Command, Place};
+use crate::app::App;
+use crate::auth::caller::{Caller, UserCaller};
+use crate::auth::policy::RoleDefinition;
+use crate::auth::scope::{Authorized, Scope};
+use crate::entity::{membership, organization};
+use crate::error::Error;
+use crate::id;
+use crate::membership::store as members;
+use crate::organization::store as organizations;
+use crate::pb::OrganizationRequest;
+
+/// A right to change something.
+pub trait Actor<C: Command>: Sized + Send + Sync {
+    /// Where the command takes place.
+    fn place(authorized: &Authorized, request: &C::Request, parsed: &Result<C, Error>) -> Result<Place, Error>;
+
+    /// Whether the caller may, without a lock: asked before the faults of a request are told.
+    fn glance(app: &App, authorized: &Authorized, place: Place) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Enters, under the lock.
+    fn enter(
+        transaction: &DatabaseTransaction,
+        app: &App,
+        authorized: &Authorized,
+        place: Place,
+        organization: Option<&organization::Model>,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<Self, Error>> + Send;
+}
+
+/// A member whose stored role allows it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Their membership.
+    pub membership: membership::Model,
+    /// Their role.
+    pub role: RoleDefinition,
+    /// The organization as it was locked.
+    pub organization: organization::Model,
+}
+
+impl<C: Command> Actor<C> for Member
+where
+    C::Request: OrganizationRequest,
+{
+    fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
+        let scope = authorized.scope(request.organization_id())?;
+        Ok(Place { organization: Some(scope), answers_in: scope.organization_id() })
+    }
+
+    async fn glance(app: &App, authorized: &Authorized, place: Place) -> Result<(), Error> {
+        let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
+        let user_id = authorized.user()?.user_id.as_str();
+        let (found, membership) = organizations::find_with_member(app.database.reader(), scope, user_id).await?;
+        authorized.admit(&app.policy, found.as_ref(), membership.as_ref(), None, app.clock.now())?;
+        Ok(())
+    }
+
+    async fn enter(
+        transaction: &DatabaseTransaction,
+        app: &App,
+        authorized: &Authorized,
+        place: Place,
+        organization: Option<&organization::Model>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        // A statement of its own after the lock was granted: one that waited for the lock would still see the membership
+        // as it was before.
+        let user_id = authorized.user()?.user_id.as_str();
+        let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
+        let membership = members::find(transaction, scope, user_id).await?;
+        let role = authorized.admit(&app.policy, organization, membership.as_ref(), None, now)?.clone();
+        match (membership, organization) {
+            (Some(membership), Some(organization)) => Ok(Self { membership, role, organization: organization.clone() }),
+            _ => Err(Error::NotAMember),
+        }
+    }
+}
+
+/// A trusted service under its own name.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// The organization as it was locked.
+    pub organization: organization::Model,
+}
+
+impl<C: Command> Actor<C> for Trusted
+where
+    C::Request: OrganizationRequest,
+{
+    fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
+        match authorized.caller() {
+            Caller::User(_) => Err(Error::ServiceRequired),
+            Caller::Service(_) => {
+                let scope = authorized.scope(request.organization_id())?;
+                Ok(Place { organization: Some(scope), answers_in: scope.organization_id() })
+            }
+        }
+    }
+
+    async fn glance(_: &App, _: &Authorized, _: Place) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn enter(
+        _: &DatabaseTransaction,
+        _: &App,
+        _: &Authorized,
+        place: Place,
+        organization: Option<&organization::Model>,
+        _: DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        let organization_id = place.organization.map(Scope::organization_id).unwrap_or_default();
+        Ok(Self { organization: organization.ok_or(Error::OrganizationNotFound { organization_id })?.clone() })
+    }
+}
+
+/// A user who makes an organization.
+#[derive(Clone, Debug)]
+pub struct Founder {
+    /// The user.
+    pub user: UserCaller,
+}
+
+impl<C: Command> Actor<C> for Founder {
+    fn place(authorized: &Authorized, _: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
+        Ok(Place { organization: None, answers_in: id::of_user(authorized.user()?.user_id.as_str()) })
+    }
+
+    async fn glance(_: &App, _: &Authorized, _: Place) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn enter(
+        _: &DatabaseTransaction,
+        _: &App,
+        authorized: &Authorized,
+        _: Place,
+        _: Option<&organization::Model>,
+        _: DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        Ok(Self { user: authorized.user()?.clone() })
+    }
+}
+
+/// A user who answers an invitation. That it is theirs, the command checks: it knows which one is meant.
+#[derive(Clone, Debug)]
+pub struct Invitee {
+    /// The user.
+    pub user: UserCaller,
+    /// The organization that invites, as it was locked; none when it does not exist.
+    pub organization: Option<organization::Model>,
+}
+
+/// A command that names the organization whose invitation it answers.
+pub trait AnswersInvitation {
+    /// The organization, as the token or the request says.
+    fn organization_id(&self) -> Uuid;
+}
+
+impl<C: Command + AnswersInvitation> Actor<C> for Invitee {
+    fn place(authorized: &Authorized, _: &C::Request, parsed: &Result<C, Error>) -> Result<Place, Error> {
+        let user = authorized.user()?;
+        let organization = parsed.as_ref().ok().map(|command| Scope::of_newcomer(command.organization_id()));
+        // Not under the organization: whoever can guess its id must not be able to fill its rows.
+        Ok(Place { organization, answers_in: id::of_user(user.user_id.as_str()) })
+    }
+
+    async fn glance(_: &App, _: &Authorized, _: Place) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn enter(
+        _: &DatabaseTransaction,
+        _: &App,
+        authorized: &Authorized,
+        _: Place,
+        organization: Option<&organization::Model>,
+        _: DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        // A deleted organization's invitations cannot be answered, and nobody is told that there was one.
+        let organization = organization.filter(|found| found.deleted_at.is_none()).cloned();
+        Ok(Self { user: authorized.user()?.clone(), organization })
+    }
+}

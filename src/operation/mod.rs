@@ -1,0 +1,268 @@
+//! How every operation runs: the part that is the same for all of them, said once.
+//!
+//! A [`Query`] reads; a [`Command`] changes. Both are the request, parsed; their `run` decides and does what is theirs. The
+//! rest is here, in this order, and cannot be forgotten:
+//!
+//! - *query*: parse → scope → load the organization and the caller's stored membership → admit → run
+//! - *command*: parse → begin → lock the organization → admit on the stored role → answer a repeated request → run → write
+//!   counters and events → keep the answer → commit; again from the start when it lost against a concurrent change
+//!
+//! Authorization is decided before a fault of the request is told, so that a stranger learns nothing.
+
+pub mod actor;
+pub mod unit;
+
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+use prost::Message;
+use sea_orm::DatabaseConnection;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::auth::policy::RoleDefinition;
+use crate::auth::scope::{self, Authorized, Scope};
+use crate::entity::{membership, organization};
+use crate::error::Error;
+use crate::idempotency::{self, RequestKey};
+use crate::organization::store;
+use crate::pb::{MutationRequest, OrganizationRequest};
+
+use actor::Actor;
+pub use actor::{Founder, Invitee, Member, Trusted};
+pub use unit::Unit;
+
+/// How often a change is begun again when it loses against others, before the caller is told.
+const ATTEMPTS: u32 = 5;
+
+/// A change: the request of a mutating RPC, parsed.
+pub trait Command: Sized + Send + Sync {
+    /// The request on the wire.
+    type Request: Message + MutationRequest + Sync + 'static;
+    /// The answer on the wire.
+    type Response: Message + Default;
+    /// By which right the caller enters.
+    type Actor: Actor<Self>;
+
+    /// Whether it can be done to an organization that is deleted and not yet purged.
+    const ON_DELETED: bool = false;
+    /// Whether a repeated request is answered even if the caller's right to make it has ended since, because it is this
+    /// very change that ends it: who has left and did not hear the answer shall hear it.
+    const ENDS_OWN_RIGHT: bool = false;
+
+    /// Reads the request and names everything that is wrong with it.
+    fn parse(request: &Self::Request, app: &App) -> Result<Self, Error>;
+
+    /// Decides and does it, inside the transaction that holds the organization's lock.
+    fn run(&self, unit: &mut Unit<'_, Self::Actor>) -> impl Future<Output = Result<Self::Response, Error>> + Send;
+}
+
+/// Something to read about one organization.
+pub trait Query: Sized + Send + Sync {
+    /// The request on the wire.
+    type Request: OrganizationRequest + Sync;
+    /// The answer on the wire.
+    type Response;
+
+    /// Whether a deleted organization that is not yet purged shows it.
+    const ON_DELETED: bool = false;
+
+    /// Reads the request and names everything that is wrong with it.
+    fn parse(request: &Self::Request, app: &App) -> Result<Self, Error>;
+
+    /// The user whom it is about, when that may be another than the caller.
+    fn about(request: &Self::Request) -> Option<&str> {
+        let _ = request;
+        None
+    }
+
+    /// Reads it.
+    fn run(&self, reader: &Reader<'_>) -> impl Future<Output = Result<Self::Response, Error>> + Send;
+}
+
+/// What a query reads with.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    /// The parts of the service.
+    pub app: &'a App,
+    /// Proof that the caller may read this organization.
+    pub scope: Scope,
+    /// The call.
+    pub authorized: &'a Authorized,
+    /// The organization; none only when a service asks about one that does not exist.
+    pub organization: Option<organization::Model>,
+    /// The caller's stored membership; none for a service.
+    pub membership: Option<membership::Model>,
+    /// The caller's stored role; none for a service.
+    pub role: Option<&'a RoleDefinition>,
+    /// The instant for which it is read.
+    pub now: DateTime<Utc>,
+}
+
+impl Reader<'_> {
+    /// Where to read.
+    pub fn connection(&self) -> &DatabaseConnection {
+        self.app.database.reader()
+    }
+
+    /// The organization, or the refusal for a service that asks about one that does not exist.
+    pub fn organization(&self) -> Result<&organization::Model, Error> {
+        let organization_id = self.scope.organization_id();
+        self.organization.as_ref().ok_or(Error::OrganizationNotFound { organization_id })
+    }
+}
+
+/// Runs a query.
+pub async fn read<Q: Query>(app: &App, request: Request<Q::Request>) -> Result<Response<Q::Response>, Status> {
+    let (authorized, request) = split(request)?;
+    let answer = query::<Q>(app, &authorized, &request).await?;
+    Ok(Response::new(answer))
+}
+
+async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Request) -> Result<Q::Response, Error> {
+    let scope = authorized.scope(request.organization_id())?;
+    let user_id = authorized.user().ok().map(|user| user.user_id.as_str().to_owned());
+    let now = app.clock.now();
+    let (found, membership) = match &user_id {
+        Some(user_id) => store::find_with_member(app.database.reader(), scope, user_id).await?,
+        None => (store::find(app.database.reader(), scope).await?, None),
+    };
+    let found = found.filter(|organization| scope::exists(organization, now));
+    let role = match user_id {
+        Some(_) => {
+            let about = Q::about(request);
+            Some(authorized.admit(&app.policy, found.as_ref(), membership.as_ref(), about, now)?)
+        }
+        None => None,
+    };
+    let query = Q::parse(request, app)?;
+    if !Q::ON_DELETED {
+        found.as_ref().map_or(Ok(()), not_deleted)?;
+    }
+    query.run(&Reader { app, scope, authorized, organization: found, membership, role, now }).await
+}
+
+/// Runs a command.
+pub async fn change<C: Command>(app: &App, request: Request<C::Request>) -> Result<Response<C::Response>, Status> {
+    let (authorized, request) = split(request)?;
+    let answer = command::<C>(app, &authorized, &request).await?;
+    Ok(Response::new(answer))
+}
+
+async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Request) -> Result<C::Response, Error> {
+    let parsed = all_faults(C::parse(request, app), idempotency::request_id(request).map(|_| ()));
+    let place = C::Actor::place(authorized, request, &parsed)?;
+    if parsed.is_err() {
+        // Who may not hears only that; and a faulty request takes no lock.
+        C::Actor::glance(app, authorized, place).await?;
+    }
+    let parsed = parsed?;
+    // A rehearsal neither hears an earlier answer nor leaves one.
+    let key =
+        if request.validate_only() { None } else { RequestKey::of(request, authorized.caller(), place.answers_in)? };
+    let attempt =
+        Attempt { app, authorized, command: &parsed, key: key.as_ref(), place, keep: !request.validate_only() };
+    let mut attempts = 1;
+    loop {
+        match attempt.run().await {
+            Err(error) if error.is_conflict() && attempts < ATTEMPTS => attempts += 1,
+            Err(error) if error.is_conflict() => return Err(Error::Conflict),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Where a command takes place.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The organization to lock; none when the command makes one.
+    pub organization: Option<Scope>,
+    /// Under which key its answer is kept.
+    pub answers_in: Uuid,
+}
+
+struct Attempt<'a, C> {
+    app: &'a App,
+    authorized: &'a Authorized,
+    command: &'a C,
+    key: Option<&'a RequestKey>,
+    place: Place,
+    /// Whether to commit.
+    keep: bool,
+}
+
+impl<C: Command> Attempt<'_, C> {
+    async fn run(&self) -> Result<C::Response, Error> {
+        let transaction = self.app.database.begin().await?;
+        let organization = match self.place.organization {
+            Some(scope) => store::lock(&transaction, scope).await?,
+            None => None,
+        };
+        // Read under the lock, so that the times of an organization's events follow their order.
+        let now = self.app.clock.now();
+        if C::ENDS_OWN_RIGHT
+            && let Some(answer) = self.stored(&transaction, now).await?
+        {
+            return Ok(answer);
+        }
+        let organization = organization.filter(|found| scope::exists(found, now));
+        let actor =
+            C::Actor::enter(&transaction, self.app, self.authorized, self.place, organization.as_ref(), now).await?;
+        if !C::ENDS_OWN_RIGHT
+            && let Some(answer) = self.stored(&transaction, now).await?
+        {
+            return Ok(answer);
+        }
+        if !C::ON_DELETED {
+            organization.as_ref().map_or(Ok(()), not_deleted)?;
+        }
+        let mut unit = Unit::new(self.app, transaction, self.authorized, actor, organization.as_ref(), now, self.keep);
+        let answer = self.command.run(&mut unit).await?;
+        unit.finish(self.key, &answer).await?;
+        Ok(answer)
+    }
+
+    async fn stored(
+        &self,
+        transaction: &sea_orm::DatabaseTransaction,
+        now: DateTime<Utc>,
+    ) -> Result<Option<C::Response>, Error> {
+        match self.key {
+            Some(key) => key.find(transaction, now).await,
+            None => Ok(None),
+        }
+    }
+}
+
+fn not_deleted(organization: &organization::Model) -> Result<(), Error> {
+    match organization.deleted_at {
+        None => Ok(()),
+        Some(_) => Err(Error::OrganizationDeleted { purge_at: organization.purge_at }),
+    }
+}
+
+/// Both results, or the faults of both at once.
+fn all_faults<T>(first: Result<T, Error>, second: Result<(), Error>) -> Result<T, Error> {
+    match (first, second) {
+        (Err(Error::Fields(mut faults)), Err(Error::Fields(more))) => {
+            faults.extend(more);
+            Err(Error::Fields(faults))
+        }
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        (Ok(value), Ok(())) => Ok(value),
+    }
+}
+
+/// Looks at the proof that the authorization layer left with the request.
+pub fn authorized<R>(request: &Request<R>) -> Result<&Authorized, Error> {
+    request.extensions().get::<Authorized>().ok_or(Error::defect("a call came past the authorization layer"))
+}
+
+/// Takes the proof that the authorization layer left with the request. Without it there is no access, whatever went wrong.
+pub fn split<R>(request: Request<R>) -> Result<(Authorized, R), Error> {
+    let (_, mut extensions, request) = request.into_parts();
+    let authorized =
+        extensions.remove::<Authorized>().ok_or(Error::defect("a call came past the authorization layer"))?;
+    Ok((authorized, request))
+}

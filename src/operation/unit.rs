@@ -1,0 +1,210 @@
+//! The unit of work: one transaction with its books.
+//!
+//! A command writes rows through the stores and tells the unit what happened and what it means for the counters. At the
+//! end the unit writes both: one conditional update of the organization's row and one insert of all events. So no change
+//! is without its event and its seat accounting, and the database itself refuses what would break the rules about them.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
+
+use crate::app::App;
+use crate::auth::scope::{Authorized, Scope};
+use crate::billing::seats::Usage;
+use crate::entity::organization;
+use crate::error::{Error, OnConstraint as _};
+use crate::event::{Change, log};
+use crate::id;
+use crate::idempotency::RequestKey;
+use crate::membership::invitations;
+
+/// One transaction, entered by right of `A`.
+#[derive(Debug)]
+pub struct Unit<'a, A> {
+    /// The parts of the service.
+    pub app: &'a App,
+    /// By which right it was entered.
+    pub actor: A,
+    /// The instant at which it happens.
+    pub now: DateTime<Utc>,
+    transaction: DatabaseTransaction,
+    authorized: &'a Authorized,
+    scope: Scope,
+    opening: Opening,
+    books: Books,
+    changes: Vec<Change>,
+    keep: bool,
+}
+
+/// The counters as they were when the lock was granted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Opening {
+    seats_total: i64,
+    members: i64,
+    pending: i64,
+    top_role_members: i64,
+    last_event_number: i64,
+}
+
+/// What the change means for the counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Books {
+    /// Active members who came, less those who went.
+    pub members: i64,
+    /// Invitations that took a seat, less those that gave theirs back.
+    pub pending: i64,
+    /// Active holders of the top role who came, less those who went.
+    pub top_role_members: i64,
+    /// Seats that were asked for, which must be there. A seat that passes from an invitation to its member is not asked
+    /// for.
+    pub taken: i64,
+    /// The new number of seats, if it changes.
+    pub seats_total: Option<i64>,
+}
+
+impl<'a, A> Unit<'a, A> {
+    pub(super) fn new(
+        app: &'a App,
+        transaction: DatabaseTransaction,
+        authorized: &'a Authorized,
+        actor: A,
+        organization: Option<&organization::Model>,
+        now: DateTime<Utc>,
+        keep: bool,
+    ) -> Self {
+        let opening = organization.map(|found| Opening {
+            seats_total: found.seats_total,
+            members: found.active_members,
+            pending: found.pending_invitations,
+            top_role_members: found.top_role_members,
+            last_event_number: found.last_event_number,
+        });
+        let organization_id = organization.map_or_else(|| id::new(now), |found| found.organization_id);
+        Self {
+            app,
+            actor,
+            now,
+            transaction,
+            authorized,
+            scope: Scope::of_newcomer(organization_id),
+            opening: opening.unwrap_or_default(),
+            books: Books::default(),
+            changes: Vec::new(),
+            keep,
+        }
+    }
+
+    /// Where to write.
+    pub fn transaction(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
+    /// The organization that is locked or being made.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// Who makes the call.
+    pub fn authorized(&self) -> &'a Authorized {
+        self.authorized
+    }
+
+    /// Whether this is only asked, and nothing will be kept: then no secret is given either.
+    pub fn is_rehearsal(&self) -> bool {
+        !self.keep
+    }
+
+    /// What happened.
+    pub fn record(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// What it means for the counters.
+    pub fn count(&mut self, books: Books) {
+        self.books.members += books.members;
+        self.books.pending += books.pending;
+        self.books.top_role_members += books.top_role_members;
+        self.books.taken += books.taken;
+        self.books.seats_total = books.seats_total.or(self.books.seats_total);
+    }
+
+    /// The organization's row was written with its first member in its counters.
+    pub fn founded(&mut self, row: &organization::Model) {
+        self.opening = Opening {
+            seats_total: row.seats_total,
+            members: row.active_members,
+            pending: row.pending_invitations,
+            top_role_members: row.top_role_members,
+            last_event_number: row.last_event_number,
+        };
+    }
+
+    /// The active holders of the top role, as they would be now.
+    pub fn top_role_members(&self) -> i64 {
+        self.opening.top_role_members + self.books.top_role_members
+    }
+
+    /// The seats as they would be now, with the invitations that expired since the last change taken out of the books.
+    pub async fn seats(&mut self) -> Result<Usage, Error> {
+        let released = invitations::release_expired(&self.transaction, self.scope, self.now).await?;
+        self.books.pending -= released;
+        Ok(self.usage())
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            total: self.books.seats_total.unwrap_or(self.opening.seats_total),
+            members: self.opening.members + self.books.members,
+            pending: self.opening.pending + self.books.pending,
+        }
+    }
+
+    /// Writes the books and the events, keeps the answer, and commits; or, for a rehearsal, undoes everything after the
+    /// database has had its say.
+    pub(super) async fn finish(self, key: Option<&RequestKey>, answer: &impl prost::Message) -> Result<(), Error> {
+        self.close_books().await?;
+        let number = self.opening.last_event_number;
+        log::append(&self.transaction, self.scope, self.authorized, number, &self.changes, self.now).await?;
+        if let Some(key) = key {
+            key.store(&self.transaction, answer, self.now).await?;
+        }
+        if self.keep {
+            self.transaction.commit().await?;
+        } else {
+            self.transaction.rollback().await?;
+        }
+        Ok(())
+    }
+
+    async fn close_books(&self) -> Result<(), Error> {
+        use organization::Column as C;
+        let books = self.books;
+        let events = i64::try_from(self.changes.len()).map_err(|_| Error::defect("more events than can be counted"))?;
+        let unchanged = books.members == 0 && books.pending == 0 && books.top_role_members == 0;
+        if unchanged && events == 0 && books.seats_total.is_none() {
+            return Ok(());
+        }
+        let usage = self.usage();
+        let plus = |column: C, delta: i64| Expr::col(column).add(delta);
+        let mut update = organization::Entity::update_many()
+            .filter(C::OrganizationId.eq(self.scope.organization_id()))
+            .col_expr(C::ActiveMembers, plus(C::ActiveMembers, books.members))
+            .col_expr(C::PendingInvitations, plus(C::PendingInvitations, books.pending))
+            .col_expr(C::TopRoleMembers, plus(C::TopRoleMembers, books.top_role_members))
+            .col_expr(C::SeatsTotal, Expr::val(usage.total))
+            .col_expr(C::LastEventNumber, plus(C::LastEventNumber, events));
+        if books.taken > 0 || books.seats_total.is_some() {
+            // The database's own word on the seat rule, besides the code's: growth must end within the total.
+            let used = Expr::col(C::ActiveMembers).add(Expr::col(C::PendingInvitations));
+            update = update.filter(used.add(books.members + books.pending).lte(usage.total));
+        }
+        let updated =
+            update.exec(&self.transaction).await.on_constraint("organization_keeps_a_top_role_member", || {
+                Error::LastOwner { role: self.app.policy.top_role().name.to_string() }
+            })?;
+        match updated.rows_affected {
+            1 => Ok(()),
+            _ => Err(usage.full(books.taken)),
+        }
+    }
+}

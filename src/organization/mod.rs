@@ -1,0 +1,8 @@
+//! Organizations: made, found, changed, deleted and undeleted.
+
+pub mod rpc;
+pub mod rules;
+pub mod store;
+
+/// The service of this feature.
+pub use rpc::Service;

@@ -1,0 +1,218 @@
+//! CreateOrganization and EnsureDefaultOrganization.
+
+use tonic::{Request, Response, Status};
+
+use super::shown;
+use crate::app::App;
+use crate::billing::store as subscriptions;
+use crate::entity::{membership, organization, subscription};
+use crate::error::{Error, OnConstraint as _};
+use crate::event::Change;
+use crate::fields::Fields;
+use crate::id;
+use crate::membership::store as members;
+use crate::membership::{Identity, Profile};
+use crate::operation::{self, Command, Founder, Unit};
+use crate::organization::{rules, store};
+use crate::pb;
+
+/// What a new organization is to be.
+pub(super) struct CreateOrganization {
+    name: String,
+    /// None when it is to be made from the name.
+    slug: Option<String>,
+    description: String,
+    logo_uri: String,
+    profile: Profile,
+}
+
+impl Command for CreateOrganization {
+    type Request = pb::CreateOrganizationRequest;
+    type Response = pb::CreateOrganizationResponse;
+    type Actor = Founder;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let name = fields.line("name", &request.name, 1..=100);
+        let slug = (!request.slug.is_empty()).then(|| slug(&mut fields, "slug", &request.slug));
+        let description = fields.paragraph("description", &request.description, 1000);
+        let logo_uri = fields.https_uri("logo_uri", &request.logo_uri);
+        let profile = Profile::read(&mut fields, "profile", request.profile.as_ref());
+        fields.done(Self { name, slug, description, logo_uri, profile })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Founder>) -> Result<Self::Response, Error> {
+        let organization = found(unit, self, None).await?;
+        Ok(pb::CreateOrganizationResponse {
+            organization: Some(shown(&organization)),
+            role: unit.app.policy.top_role().name.to_string(),
+        })
+    }
+}
+
+/// Reads a slug.
+pub(super) fn slug(fields: &mut Fields, field: &str, value: &str) -> String {
+    if !rules::is_slug(value) {
+        fields.fault(field, "must be 3 to 63 of a–z, 0–9 and hyphens, with no hyphen at either end");
+    }
+    value.to_owned()
+}
+
+/// Writes the organization, its founder's membership and its subscription.
+async fn found(
+    unit: &mut Unit<'_, Founder>,
+    new: &CreateOrganization,
+    default_of_user_id: Option<String>,
+) -> Result<organization::Model, Error> {
+    let identity = Identity::of(&unit.actor.user)?;
+    let plan = unit.app.catalogue.default_plan().ok_or(Error::defect("the catalogue has no default plan"))?;
+    let slug = match &new.slug {
+        Some(slug) => slug.clone(),
+        None => free_slug(unit, &new.name).await?,
+    };
+    let organization = organization::Model {
+        organization_id: unit.scope().organization_id(),
+        name: new.name.clone(),
+        slug: slug.clone(),
+        description: new.description.clone(),
+        logo_uri: new.logo_uri.clone(),
+        default_of_user_id,
+        created_at: unit.now,
+        updated_at: unit.now,
+        deleted_at: None,
+        purge_at: None,
+        version: 1,
+        seats_total: plan.included_seats,
+        active_members: 1,
+        pending_invitations: 0,
+        top_role_members: 1,
+        last_event_number: 0,
+    };
+    let inserted = store::insert(unit.transaction(), organization.clone()).await;
+    // A slug of our own making may collide with one that was taken in between: begin again with another.
+    let taken = || if new.slug.is_some() { Error::SlugTaken { slug } } else { Error::Conflict };
+    let inserted = inserted.on_constraint("organization_default_unique", || Error::Conflict);
+    match inserted {
+        Err(Error::Database(error)) => Err(error).on_constraint("organization_slug_unique", taken)?,
+        inserted => inserted?,
+    }
+    unit.founded(&organization);
+    let top_role = unit.app.policy.top_role().name.to_string();
+    let founder = members::joining(unit.scope(), &identity, &new.profile, &top_role, None, unit.now);
+    members::insert_founder(unit, founder).await?;
+    subscriptions::insert(unit.transaction(), starting_on(unit, &plan.plan, plan.included_seats)).await?;
+    unit.record(Change::OrganizationCreated {
+        name: organization.name.clone(),
+        slug: organization.slug.clone(),
+        plan_id: plan.plan.clone(),
+        seats: plan.included_seats,
+    });
+    unit.record(Change::MemberJoined { user_id: identity.user_id, role: top_role, invitation_id: None });
+    Ok(organization)
+}
+
+fn starting_on(unit: &Unit<'_, Founder>, plan_id: &str, seats: i64) -> subscription::Model {
+    subscription::Model {
+        organization_id: unit.scope().organization_id(),
+        plan_id: plan_id.to_owned(),
+        status: subscription::Status::Active,
+        seats,
+        created_at: unit.now,
+        updated_at: unit.now,
+        version: 1,
+    }
+}
+
+/// A slug like the name that nobody has, with a suffix if it must be.
+async fn free_slug(unit: &Unit<'_, Founder>, name: &str) -> Result<String, Error> {
+    let slug = rules::slug_of(name);
+    if !store::slug_exists(unit.transaction(), &slug).await? {
+        return Ok(slug);
+    }
+    let suffix = id::random_suffix().ok_or(Error::defect("no random numbers"))?;
+    Ok(format!("{slug}-{suffix}"))
+}
+
+/// The user's own organization, at sign-up and at every sign-in after it.
+struct EnsureDefault {
+    /// None when it is to be made from what is known of the user.
+    name: Option<String>,
+    profile: Profile,
+}
+
+impl Command for EnsureDefault {
+    type Request = pb::EnsureDefaultOrganizationRequest;
+    type Response = pb::EnsureDefaultOrganizationResponse;
+    type Actor = Founder;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let name = (!request.name.is_empty()).then(|| fields.line("name", &request.name, 1..=100));
+        let profile = Profile::read(&mut fields, "profile", request.profile.as_ref());
+        fields.done(Self { name, profile })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Founder>) -> Result<Self::Response, Error> {
+        // Somebody else's call may have made it since this one looked.
+        let user_id = unit.actor.user.user_id.as_str().to_owned();
+        if let Some((organization, membership)) = store::find_default_of(unit.transaction(), &user_id).await? {
+            return Ok(existing(&organization, membership));
+        }
+        let new = CreateOrganization {
+            name: self.name.clone().unwrap_or_else(|| self.own_name(unit)),
+            slug: None,
+            description: String::new(),
+            logo_uri: String::new(),
+            profile: self.profile.clone(),
+        };
+        let organization = found(unit, &new, Some(user_id)).await?;
+        Ok(pb::EnsureDefaultOrganizationResponse {
+            organization: Some(shown(&organization)),
+            role: unit.app.policy.top_role().name.to_string(),
+            created: true,
+        })
+    }
+}
+
+impl EnsureDefault {
+    fn own_name(&self, unit: &Unit<'_, Founder>) -> String {
+        let email = unit.actor.user.email.as_deref().unwrap_or_default();
+        let local = email.split('@').next().unwrap_or_default();
+        let name = if self.profile.display_name.is_empty() { local } else { &self.profile.display_name };
+        let name: String = name.chars().take(100).collect();
+        if name.trim().is_empty() { "My organization".into() } else { name.trim().to_owned() }
+    }
+}
+
+fn existing(
+    organization: &organization::Model,
+    membership: Option<membership::Model>,
+) -> pb::EnsureDefaultOrganizationResponse {
+    pb::EnsureDefaultOrganizationResponse {
+        organization: Some(shown(organization)),
+        role: membership.map(|membership| membership.role).unwrap_or_default(),
+        created: false,
+    }
+}
+
+/// EnsureDefaultOrganization: called at every sign-in, so it looks before it takes a transaction.
+pub(super) async fn ensure_default(
+    app: &App,
+    request: Request<pb::EnsureDefaultOrganizationRequest>,
+) -> Result<Response<pb::EnsureDefaultOrganizationResponse>, Status> {
+    let looked = look(app, &request).await?;
+    match looked {
+        Some(answer) => Ok(Response::new(answer)),
+        None => operation::change::<EnsureDefault>(app, request).await,
+    }
+}
+
+async fn look(
+    app: &App,
+    request: &Request<pb::EnsureDefaultOrganizationRequest>,
+) -> Result<Option<pb::EnsureDefaultOrganizationResponse>, Error> {
+    EnsureDefault::parse(request.get_ref(), app)?;
+    let user = operation::authorized(request)?.user()?;
+    let found = store::find_default_of(app.database.reader(), user.user_id.as_str()).await?;
+    Ok(found.map(|(organization, membership)| existing(&organization, membership)))
+}

@@ -1,0 +1,95 @@
+//! What may be done with an organization, as pure functions.
+
+use chrono::TimeDelta;
+
+use crate::billing::catalogue::Plan;
+use crate::entity::subscription::{self, Status};
+use crate::error::Blocker;
+use crate::text;
+
+/// How long a deleted organization can be undeleted.
+pub const UNDELETE_WITHIN: TimeDelta = TimeDelta::days(30);
+
+/// The longest slug: what a DNS label takes.
+const LONGEST_SLUG: usize = 63;
+
+/// What must end before an organization can be deleted: nobody shall go on paying for what is gone.
+#[must_use]
+pub fn deletion_blockers(subscription: &subscription::Model, plan: Option<&Plan>) -> Vec<Blocker> {
+    let ended = subscription.status == Status::Canceled;
+    let costs = plan.is_none_or(|plan| !plan.is_free());
+    if ended || !costs {
+        return Vec::new();
+    }
+    vec![Blocker {
+        kind: "LIVE_SUBSCRIPTION",
+        subject: format!("plan {}", subscription.plan_id),
+        description: "the subscription is live; cancel it first".into(),
+    }]
+}
+
+/// Whether a text is a slug: 3 to 63 of a–z, 0–9 and hyphens, with no hyphen at either end.
+#[must_use]
+pub fn is_slug(slug: &str) -> bool {
+    (3..=LONGEST_SLUG).contains(&slug.len())
+        && slug.bytes().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-')
+        && !slug.starts_with('-')
+        && !slug.ends_with('-')
+}
+
+/// A slug that resembles a name, with room for a suffix that makes it unique.
+#[must_use]
+pub fn slug_of(name: &str) -> String {
+    let folded = text::fold(name);
+    let words = folded.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut slug = words.collect::<Vec<_>>().join("-");
+    slug.truncate(LONGEST_SLUG - 9);
+    let slug = slug.trim_end_matches('-');
+    if slug.len() < 3 { format!("org-{slug}").trim_end_matches('-').to_owned() } else { slug.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::billing::catalogue::Catalogue;
+
+    proptest! {
+        #[test]
+        fn every_name_has_a_slug(name in "\\PC{0,120}") {
+            let slug = slug_of(&name);
+            prop_assert!(is_slug(&slug), "{:?} gives {:?}", name, slug);
+            let suffixed = format!("{slug}-12345678");
+            prop_assert!(is_slug(&suffixed));
+        }
+    }
+
+    #[test]
+    fn a_slug_reads_like_its_name() {
+        assert_eq!(slug_of("Müller & Söhne GmbH"), "muller-sohne-gmbh");
+        assert_eq!(slug_of("日本"), "org");
+        assert_eq!(slug_of("A"), "org-a");
+    }
+
+    #[test]
+    fn only_a_live_subscription_that_costs_something_blocks() {
+        let catalogue = Catalogue::load(None).unwrap();
+        let subscription = |plan: &str, status| subscription::Model {
+            organization_id: uuid::Uuid::nil(),
+            plan_id: plan.into(),
+            status,
+            seats: 4,
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            version: 1,
+        };
+        let blocks =
+            |plan: &str, status| !deletion_blockers(&subscription(plan, status), catalogue.plan(plan)).is_empty();
+        assert!(!blocks("free", Status::Active));
+        assert!(blocks("team", Status::Active) && blocks("team", Status::PastDue) && blocks("team", Status::Trialing));
+        assert!(!blocks("team", Status::Canceled));
+        assert!(blocks("gone_from_the_catalogue", Status::Active));
+    }
+}

@@ -1,0 +1,169 @@
+//! The rows of organizations.
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockType};
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, JoinType,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
+};
+use uuid::Uuid;
+
+use crate::auth::scope::Scope;
+use crate::entity::{membership, organization};
+
+/// Finds the organization.
+pub async fn find(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
+    organization::Entity::find_by_id(scope.organization_id()).one(connection).await
+}
+
+/// Finds the organization and a user's membership of it, in one round trip.
+pub async fn find_with_member(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    user_id: &str,
+) -> Result<(Option<organization::Model>, Option<membership::Model>), DbErr> {
+    let found = organization::Entity::find_by_id(scope.organization_id())
+        .join(JoinType::LeftJoin, membership_of(user_id.to_owned()))
+        .select_also(membership::Entity)
+        .one(connection)
+        .await?;
+    Ok(found.map_or((None, None), |(organization, membership)| (Some(organization), membership)))
+}
+
+fn membership_of(user_id: String) -> RelationDef {
+    let relation: RelationDef = organization::Entity::belongs_to(membership::Entity)
+        .from(organization::Column::OrganizationId)
+        .to(membership::Column::OrganizationId)
+        .into();
+    relation.on_condition(move |_, members| {
+        Condition::all().add(Expr::col((members, membership::Column::UserId)).eq(user_id.clone()))
+    })
+}
+
+/// Locks the organization until the end of the transaction. Every change of it begins with this: one lock, one order. (On
+/// SQLite the transaction itself is the lock.)
+pub async fn lock(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
+    organization::Entity::find_by_id(scope.organization_id()).lock(LockType::Update).one(connection).await
+}
+
+/// Inserts an organization.
+pub async fn insert(connection: &impl ConnectionTrait, row: organization::Model) -> Result<(), DbErr> {
+    organization::Entity::insert(row.into_active_model()).exec_without_returning(connection).await.map(|_| ())
+}
+
+/// The fields of its own that an organization can change, and its deletion.
+pub async fn update_fields(connection: &impl ConnectionTrait, row: &organization::Model) -> Result<(), DbErr> {
+    use organization::Column as C;
+    organization::Entity::update_many()
+        .filter(C::OrganizationId.eq(row.organization_id))
+        .col_expr(C::Name, Expr::value(row.name.clone()))
+        .col_expr(C::Slug, Expr::value(row.slug.clone()))
+        .col_expr(C::Description, Expr::value(row.description.clone()))
+        .col_expr(C::LogoUri, Expr::value(row.logo_uri.clone()))
+        .col_expr(C::DefaultOfUserId, Expr::value(row.default_of_user_id.clone()))
+        .col_expr(C::UpdatedAt, Expr::value(row.updated_at))
+        .col_expr(C::DeletedAt, Expr::value(row.deleted_at))
+        .col_expr(C::PurgeAt, Expr::value(row.purge_at))
+        .col_expr(C::Version, Expr::value(row.version))
+        .exec(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Whether any organization has this slug.
+pub async fn slug_exists(connection: &impl ConnectionTrait, slug: &str) -> Result<bool, DbErr> {
+    let count = organization::Entity::find()
+        .select_only()
+        .column(organization::Column::OrganizationId)
+        .filter(organization::Column::Slug.eq(slug))
+        .limit(1)
+        .into_tuple::<Uuid>()
+        .one(connection)
+        .await?;
+    Ok(count.is_some())
+}
+
+/// Finds the organization that sign-up made for a user, with their membership of it.
+pub async fn find_default_of(
+    connection: &impl ConnectionTrait,
+    user_id: &str,
+) -> Result<Option<(organization::Model, Option<membership::Model>)>, DbErr> {
+    organization::Entity::find()
+        .filter(organization::Column::DefaultOfUserId.eq(user_id))
+        .filter(organization::Column::DeletedAt.is_null())
+        .join(JoinType::LeftJoin, membership_of(user_id.to_owned()))
+        .select_also(membership::Entity)
+        .one(connection)
+        .await
+}
+
+/// Where a page of a user's organizations begins.
+pub type Joined = (DateTime<Utc>, Uuid);
+
+/// Lists a user's memberships with their organizations, the oldest first. The only list that crosses organizations by
+/// design: it is the user's own.
+pub async fn list_of_user(
+    connection: &impl ConnectionTrait,
+    user_id: &str,
+    deleted_until: Option<DateTime<Utc>>,
+    after: Option<Joined>,
+    limit: u64,
+) -> Result<Vec<(membership::Model, Option<organization::Model>)>, DbErr> {
+    use membership::Column as M;
+    let relation: RelationDef = membership::Entity::belongs_to(organization::Entity)
+        .from(M::OrganizationId)
+        .to(organization::Column::OrganizationId)
+        .into();
+    let shown = Condition::any().add(organization::Column::DeletedAt.is_null());
+    let shown = match deleted_until {
+        Some(now) => shown.add(organization::Column::PurgeAt.gt(now)),
+        None => shown,
+    };
+    let mut list = membership::Entity::find()
+        .filter(M::UserId.eq(user_id))
+        .join(JoinType::InnerJoin, relation)
+        .select_also(organization::Entity)
+        .filter(shown)
+        .order_by_asc(M::JoinedAt)
+        .order_by_asc(M::OrganizationId)
+        .limit(limit);
+    if let Some((joined_at, organization_id)) = after {
+        let position =
+            Expr::tuple([Expr::col(M::JoinedAt.as_column_ref()), Expr::col(M::OrganizationId.as_column_ref())]);
+        list = list.filter(position.gt(Expr::tuple([Expr::val(joined_at), Expr::val(organization_id)])));
+    }
+    list.all(connection).await
+}
+
+/// The organizations whose purge time has come, locked for whoever purges them; another replica's are skipped.
+pub async fn lock_purgeable(
+    connection: &impl ConnectionTrait,
+    now: DateTime<Utc>,
+    limit: u64,
+) -> Result<Vec<Uuid>, DbErr> {
+    use sea_orm::sea_query::LockBehavior;
+    organization::Entity::find()
+        .select_only()
+        .column(organization::Column::OrganizationId)
+        .filter(organization::Column::PurgeAt.lte(now))
+        .limit(limit)
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_tuple()
+        .all(connection)
+        .await
+}
+
+/// Deletes an organization for good, with everything that belongs to it.
+pub async fn delete(connection: &impl ConnectionTrait, organization_id: Uuid) -> Result<(), DbErr> {
+    organization::Entity::delete_by_id(organization_id).exec(connection).await.map(|_| ())
+}
+
+/// The user for whom sign-up made it has gone.
+pub async fn forget_default(connection: &impl ConnectionTrait, scope: Scope) -> Result<(), DbErr> {
+    organization::Entity::update_many()
+        .filter(organization::Column::OrganizationId.eq(scope.organization_id()))
+        .col_expr(organization::Column::DefaultOfUserId, Expr::value(None::<String>))
+        .exec(connection)
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,187 @@
+//! The server: services behind their layers, health, reflection, and how it starts and stops.
+//!
+//! Tests run this very server: it takes a bound listener, the parts, and a token that stops it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::LayerExt as _;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::app::App;
+use crate::auth::layer::{AuthorizationLayer, Gate};
+use crate::clock::Clock;
+use crate::pb::billing_service_server::BillingServiceServer;
+use crate::pb::membership_service_server::MembershipServiceServer;
+use crate::pb::organization_service_server::OrganizationServiceServer;
+use crate::pb::testing::clock_service_server::ClockServiceServer;
+use crate::telemetry::RpcLogLayer;
+use crate::{billing, membership, organization, pb, testing, worker};
+
+/// How often the database is asked for a sign of life, on which readiness follows.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long it may take to give one.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest request: a batch of 500 with the longest e-mail addresses is a third of it.
+const LARGEST_REQUEST: usize = 1024 * 1024;
+
+/// By these names `grpc.health.v1` tells what follows the database; `liveness` alone does not.
+const READINESS: [&str; 5] =
+    ["", "readiness", "tenantry.v1.OrganizationService", "tenantry.v1.MembershipService", "tenantry.v1.BillingService"];
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What operations have at hand.
+    pub app: Arc<App>,
+    /// The gate in front of them.
+    pub gate: Gate,
+    /// Whether to answer reflection.
+    pub reflection: bool,
+    /// How long calls may go on after the signal to stop.
+    pub drain: Duration,
+}
+
+/// Serves until `stop`, then lets the calls under way end.
+///
+/// # Errors
+///
+/// When the listener fails, or the descriptors that reflection serves are not sound.
+pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("liveness", ServingStatus::Serving).await;
+    report(&health, ServingStatus::NotServing).await;
+    let app = parts.app;
+    let guard = AuthorizationLayer(Arc::new(parts.gate));
+
+    let mut builder = Server::builder().layer(RpcLogLayer);
+    let mut router = builder
+        .add_service(health_service)
+        .add_service(
+            guard.named_layer(
+                OrganizationServiceServer::new(organization::Service(Arc::clone(&app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        )
+        .add_service(
+            guard.named_layer(
+                MembershipServiceServer::new(membership::Service(Arc::clone(&app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        )
+        .add_service(guard.named_layer(
+            BillingServiceServer::new(billing::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
+        ));
+    if let Clock::Manual(clock) = &app.clock {
+        router = router.add_service(guard.named_layer(ClockServiceServer::new(testing::Service(clock.clone()))));
+    }
+    if parts.reflection {
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(pb::DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // With these grpcurl shows what a refusal says, and not its bytes.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        };
+        router = router.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+    }
+
+    let background = CancellationToken::new();
+    let readiness = tokio::spawn(follow_database(Arc::clone(&app), health.clone(), background.clone()));
+    let working = tokio::spawn(worker::run(Arc::clone(&app), background.clone()));
+    let stopping = {
+        let (stop, background) = (stop.clone(), background.clone());
+        async move {
+            stop.cancelled().await;
+            background.cancel();
+            // Whoever balances load hears it before the listener closes.
+            report(&health, ServingStatus::NotServing).await;
+            tracing::info!("stopping: new calls are refused, those under way may end");
+        }
+    };
+    tracing::info!(%address, "serving");
+    let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping);
+    let outcome = within(serving, stop, parts.drain).await;
+    background.cancel();
+    let _ = tokio::join!(readiness, working);
+    outcome
+}
+
+/// Waits for the server to end and, once it was told to stop, no longer than the drain time.
+async fn within(
+    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
+    stop: CancellationToken,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = overdue => {
+            tracing::warn!(seconds = drain.as_secs(), "calls were still under way at the end of the drain time");
+            Ok(())
+        }
+    }
+}
+
+async fn report(health: &HealthReporter, status: ServingStatus) {
+    for service in READINESS {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Lets readiness follow the database.
+async fn follow_database(app: Arc<App>, health: HealthReporter, stop: CancellationToken) {
+    let mut ready = None;
+    loop {
+        let answered = tokio::time::timeout(PING_TIMEOUT, app.database.ping()).await.is_ok_and(|ping| ping.is_ok());
+        if stop.is_cancelled() {
+            return;
+        }
+        if ready != Some(answered) {
+            ready = Some(answered);
+            if answered {
+                tracing::info!("ready: the database answers");
+            } else {
+                tracing::warn!("not ready: the database does not answer");
+            }
+            report(&health, if answered { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PING_INTERVAL) => {}
+        }
+    }
+}
+
+/// Asks the server at an address whether a service of it is healthy.
+///
+/// # Errors
+///
+/// When it cannot be reached, or is not.
+pub async fn check_health(address: SocketAddr, service: &str) -> anyhow::Result<()> {
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus as Wire;
+    use tonic_health::pb::health_client::HealthClient;
+
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(2))
+        .connect()
+        .await?;
+    let request = HealthCheckRequest { service: service.to_owned() };
+    let answer = HealthClient::new(channel).check(request).await?.into_inner();
+    anyhow::ensure!(answer.status() == Wire::Serving, "{service} is {}", answer.status().as_str_name());
+    Ok(())
+}

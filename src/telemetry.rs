@@ -1,0 +1,230 @@
+//! Logs: one line for each RPC, with who called, what came of it, and how long it took.
+//!
+//! No line holds a token, a secret or an e-mail address.
+
+use std::io::IsTerminal as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::{Body, Frame};
+use pin_project_lite::pin_project;
+use tonic::Code;
+use tower::{Layer, Service};
+use tracing::Span;
+use tracing_subscriber::EnvFilter;
+
+use crate::id;
+
+/// The key under which a call may bring its own id, and under which every answer tells it.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// The id under which the logs know a call.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Arc<str>);
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error.
+///
+/// # Errors
+///
+/// When the filter is not one, or logging was started before.
+pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!(error))
+}
+
+/// Gives every call an id and a span, and logs a line at its end, however it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct RpcLogLayer;
+
+impl<S> Layer<S> for RpcLogLayer {
+    type Service = RpcLog<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RpcLog { inner }
+    }
+}
+
+/// A service whose calls are logged.
+#[derive(Clone, Debug)]
+pub struct RpcLog<S> {
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for RpcLog<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
+{
+    type Response = Response<LoggedBody<R>>;
+    type Error = S::Error;
+    type Future = Logged<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let request_id = request_id(request.headers());
+        let span = tracing::info_span!(
+            "rpc",
+            method = request.uri().path(),
+            request_id = &*request_id,
+            org = tracing::field::Empty,
+            user = tracing::field::Empty,
+            role = tracing::field::Empty,
+            service = tracing::field::Empty,
+            reason = tracing::field::Empty,
+        );
+        request.extensions_mut().insert(RequestId(Arc::clone(&request_id)));
+        let own = request.uri().path().starts_with("/tenantry.");
+        let line = Line { span: span.clone(), started: Instant::now(), own, code: None };
+        let inner = span.in_scope(|| self.inner.call(request));
+        Logged { inner, span, line: Some(line), request_id }
+    }
+}
+
+/// The caller's own id if it is a decent one, else a new one.
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let decent =
+        |id: &&str| (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.bytes().all(|letter| letter.is_ascii_graphic());
+    given.filter(decent).map_or_else(|| Arc::from(id::new(wall_clock()).to_string()), Arc::from)
+}
+
+#[expect(clippy::disallowed_methods, reason = "an id that only logs know is not part of what the manual clock rules")]
+fn wall_clock() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Written when it is dropped, so that a call that the client gave up has its line too.
+#[derive(Debug)]
+struct Line {
+    span: Span,
+    started: Instant,
+    /// Whether the call is to a service of ours.
+    own: bool,
+    code: Option<Code>,
+}
+
+impl Line {
+    fn ended(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get("grpc-status") {
+            self.code = Some(Code::from_bytes(status.as_bytes()));
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let code = self.code.unwrap_or(Code::Cancelled);
+        let duration_ms = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        let _entered = self.span.enter();
+        match code {
+            // Probes and reflection come every few seconds, and say nothing.
+            _ if !self.own => tracing::debug!(?code, duration_ms, "rpc"),
+            Code::Internal | Code::Unknown | Code::DataLoss => tracing::error!(?code, duration_ms, "rpc"),
+            Code::Unavailable | Code::DeadlineExceeded => tracing::warn!(?code, duration_ms, "rpc"),
+            _ => tracing::info!(?code, duration_ms, "rpc"),
+        }
+    }
+}
+
+pin_project! {
+    /// The future of a logged call.
+    #[derive(Debug)]
+    pub struct Logged<F> {
+        #[pin]
+        inner: F,
+        span: Span,
+        line: Option<Line>,
+        request_id: Arc<str>,
+    }
+}
+
+impl<F, R, E> Future for Logged<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<LoggedBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answered = {
+            let _entered = this.span.enter();
+            ready!(this.inner.poll(context))
+        };
+        let mut line = this.line.take();
+        Poll::Ready(answered.map(|mut response| {
+            if let Ok(id) = HeaderValue::from_str(this.request_id) {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
+            if let Some(line) = &mut line {
+                line.ended(response.headers());
+            }
+            response.map(|inner| LoggedBody { inner, span: this.span.clone(), line })
+        }))
+    }
+}
+
+pin_project! {
+    /// The body of a logged call: its trailers say how it ended.
+    #[derive(Debug)]
+    pub struct LoggedBody<B> {
+        #[pin]
+        inner: B,
+        span: Span,
+        line: Option<Line>,
+    }
+}
+
+impl<B: Body> Body for LoggedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let _entered = this.span.enter();
+        let frame = ready!(this.inner.poll_frame(context));
+        match (&frame, this.line.as_mut()) {
+            (Some(Ok(frame)), Some(line)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    line.ended(trailers);
+                }
+            }
+            (None, _) => *this.line = None,
+            _ => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,39 @@
+//! Text as people write it, made comparable.
+
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::char::is_combining_mark;
+
+/// Folds case and accents away and joins white space, so that `Zoë  Ångström` is found by `zoe angstrom`.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    let folded: String =
+        text.nfkd().filter(|letter| !is_combining_mark(*letter)).flat_map(char::to_lowercase).collect();
+    folded.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the text has a letter that is not one: a control, or a mark that turns the direction of what follows. Such
+/// letters break logs and lists, disguise addresses, and PostgreSQL does not keep the first of them.
+#[must_use]
+pub fn has_control(text: &str) -> bool {
+    text.chars().any(|letter| {
+        letter.is_control()
+            || matches!(letter, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_accents_and_white_space_are_folded_away() {
+        assert_eq!(fold("  Zoë \t ÅNGSTRÖM "), "zoe angstrom");
+        assert_eq!(fold("ﬁancé İstanbul"), "fiance istanbul");
+    }
+
+    #[test]
+    fn letters_that_are_none_are_seen() {
+        assert!(has_control("a\0b") && has_control("a\u{202E}b") && has_control("a\nb"));
+        assert!(!has_control("Zoë Ångström 日本"));
+    }
+}

@@ -1,0 +1,39 @@
+//! What the tests stand on.
+
+pub(crate) mod postgres;
+
+/// The databases that every rule is tested on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// A SQLite file of the test's own.
+    Sqlite,
+    /// A database of the test's own on [`postgres::server`].
+    Postgres,
+}
+
+/// Makes of each `async fn name(backend: Backend)` the two tests `name::sqlite` and `name::postgres`.
+///
+/// ```ignore
+/// database_tests! {
+///     async fn an_admin_cannot_demote_an_owner(backend: Backend) { … }
+/// }
+/// ```
+macro_rules! database_tests {
+    ($($(#[$attribute:meta])* async fn $name:ident($backend:ident: $kind:ty) $body:block)+) => {$(
+        $(#[$attribute])*
+        async fn $name($backend: $kind) $body
+
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite() {
+                super::$name($crate::harness::Backend::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() {
+                super::$name($crate::harness::Backend::Postgres).await;
+            }
+        }
+    )+};
+}
+pub(crate) use database_tests;
