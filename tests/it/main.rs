@@ -3,3 +3,4 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "what the tests cannot set up ends them")]
 
 mod harness;
+mod membership;

@@ -1,6 +1,9 @@
 //! What the tests stand on.
 
+pub(crate) mod person;
 pub(crate) mod postgres;
+pub(crate) mod refused;
+pub(crate) mod world;
 
 /// The databases that every rule is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

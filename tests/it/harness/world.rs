@@ -1,0 +1,269 @@
+//! A world for one test: a database of its own, a clock that stands still, one or more servers on it, and people.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use tempfile::TempDir;
+use tenantry::app::App;
+use tenantry::auth::caller::CallerReader;
+use tenantry::auth::layer::Gate;
+use tenantry::auth::policy::RolePolicy;
+use tenantry::auth::token::{TokenSettings, TokenVerifier};
+use tenantry::billing::catalogue::Catalogue;
+use tenantry::clock::{Clock, ManualClock};
+use tenantry::database::{Database, DatabaseSettings};
+use tenantry::server::{self, Parts};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use super::person::Person;
+use super::{Backend, postgres};
+
+/// How the servers of a world are set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// A preset, or the path of a policy.
+    pub(crate) policy: String,
+    /// The plan catalogue; the embedded one when absent.
+    pub(crate) plans: Option<String>,
+    /// Whether identity headers are believed.
+    pub(crate) trust_metadata: bool,
+    /// How tokens are verified; not at all when absent.
+    pub(crate) tokens: Option<TokenSettings>,
+    /// How many servers there are. SQLite has one, whatever is asked.
+    pub(crate) servers: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { policy: "owner-billing".into(), plans: None, trust_metadata: true, tokens: None, servers: 1 }
+    }
+}
+
+/// A catalogue whose default plan has this many seats, and no maximum.
+pub(crate) fn plans_with_seats(seats: i64) -> String {
+    format!(
+        "[[plans]]\nplan = \"roomy\"\ntitle = \"Roomy\"\ncurrency = \"EUR\"\nperiod = \"month\"\nbase_price_minor = 0\n\
+         seat_price_minor = 0\nincluded_seats = {seats}\nminimum_seats = 1\ndefault = true\n"
+    )
+}
+
+/// One server of a world.
+pub(crate) struct RunningServer {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) channel: Channel,
+    pub(crate) app: Arc<App>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<anyhow::Result<()>>,
+}
+
+/// Everything that one test has. It ends with [`World::end`], which recounts the books.
+pub(crate) struct World {
+    pub(crate) backend: Backend,
+    pub(crate) clock: ManualClock,
+    pub(crate) setup: Setup,
+    pub(crate) servers: Vec<RunningServer>,
+    pub(crate) url: String,
+    database_name: Option<String>,
+    _directory: TempDir,
+    ended: bool,
+}
+
+impl World {
+    /// One server with the defaults.
+    pub(crate) async fn new(backend: Backend) -> Self {
+        Self::with(backend, Setup::default()).await
+    }
+
+    /// Servers set up otherwise.
+    pub(crate) async fn with(backend: Backend, setup: Setup) -> Self {
+        let directory = TempDir::new().expect("a directory for the test");
+        let (url, database_name) = match backend {
+            Backend::Sqlite => (format!("sqlite:{}/test.db", directory.path().display()), None),
+            Backend::Postgres => {
+                let server = postgres::server();
+                let template = server.template(migrated).await.to_owned();
+                let name = server.create_database(Some(&template)).await;
+                (server.url(&name), Some(name))
+            }
+        };
+        let start = DateTime::parse_from_rfc3339("2026-01-05T09:00:00Z").expect("a time").to_utc();
+        let clock = ManualClock::starting_at(start);
+        let mut world = Self {
+            backend,
+            clock,
+            setup,
+            servers: Vec::new(),
+            url,
+            database_name,
+            _directory: directory,
+            ended: false,
+        };
+        let servers = if backend == Backend::Sqlite { 1 } else { world.setup.servers };
+        for _ in 0..servers {
+            world.start_server().await;
+        }
+        world
+    }
+
+    /// Starts another server on the same database.
+    pub(crate) async fn start_server(&mut self) {
+        let database = Database::connect(&DatabaseSettings::new(&self.url)).await.expect("the database can be opened");
+        database.migrate().await.expect("the database can be migrated");
+        let policy = Arc::new(RolePolicy::load(&self.setup.policy).expect("a sound role policy"));
+        let catalogue = match &self.setup.plans {
+            Some(plans) => Catalogue::parse("(test)", plans).expect("a sound catalogue"),
+            None => Catalogue::load(None).expect("the embedded catalogue"),
+        };
+        let clock = Clock::Manual(self.clock.clone());
+        let verifier = self.setup.tokens.as_ref().map(|tokens| TokenVerifier::new(tokens).expect("sound token keys"));
+        let callers = CallerReader { verifier, trust_metadata: self.setup.trust_metadata };
+        let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone() };
+        let app = Arc::new(App { database, clock, policy, catalogue, invitation_lifetime: TimeDelta::days(7) });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let stop = CancellationToken::new();
+        let parts = Parts { app: Arc::clone(&app), gate, reflection: true, drain: Duration::from_secs(20) };
+        let task = tokio::spawn(server::serve(listener, parts, stop.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
+        self.servers.push(RunningServer { address, channel, app, stop, task });
+    }
+
+    /// A channel to the first server.
+    pub(crate) fn channel(&self) -> Channel {
+        self.servers[0].channel.clone()
+    }
+
+    /// Somebody whom the identity provider knows as `name`, with the address `name@example.com`, acting for themselves.
+    pub(crate) fn person(&self, name: &str) -> Person {
+        Person::new(self.channel(), name)
+    }
+
+    /// A trusted service.
+    pub(crate) fn service(&self, name: &str) -> Person {
+        Person::service(self.channel(), name)
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&self, time: TimeDelta) -> DateTime<Utc> {
+        let micros = u64::try_from(time.num_microseconds().expect("a short time")).expect("time passes forward");
+        self.clock.advance(micros).expect("a time that a date can say")
+    }
+
+    /// A connection for looking behind the scenes.
+    pub(crate) async fn database(&self) -> DatabaseConnection {
+        let mut options = sea_orm::ConnectOptions::new(self.url.clone());
+        options.max_connections(1).sqlx_logging(false);
+        sea_orm::Database::connect(options).await.expect("the database of the test")
+    }
+
+    /// The one number that a statement answers.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let database = self.database().await;
+        let number = number(&database, sql).await;
+        database.close().await.expect("a connection can be closed");
+        number
+    }
+
+    /// The event names of an organization, in the order of their numbers.
+    pub(crate) async fn events(&self, organization_id: &str) -> Vec<String> {
+        use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+        use tenantry::entity::event;
+        let database = self.database().await;
+        let id = uuid::Uuid::parse_str(organization_id).expect("an organization's id");
+        let rows = event::Entity::find()
+            .filter(event::Column::OrganizationId.eq(id))
+            .order_by_asc(event::Column::Number)
+            .all(&database)
+            .await
+            .expect("the log can be read");
+        database.close().await.expect("a connection can be closed");
+        rows.into_iter().map(|row| row.r#type).collect()
+    }
+
+    /// Ends the world: recounts every counter from the rows and looks for a gap in any log, then stops the servers.
+    pub(crate) async fn end(mut self) {
+        self.recount().await;
+        self.ended = true;
+        for server in self.servers.drain(..) {
+            server.stop.cancel();
+            drop(server.channel);
+            let _ = tokio::time::timeout(Duration::from_secs(20), server.task).await;
+        }
+        if let Some(name) = &self.database_name {
+            postgres::server().drop_database(name).await;
+        }
+    }
+
+    /// What must never break, counted anew from the rows.
+    pub(crate) async fn recount(&self) {
+        let policy = RolePolicy::load(&self.setup.policy).expect("a sound role policy");
+        let top = policy.top_role().name.to_string();
+        let database = self.database().await;
+        let checks = [
+            (
+                "an organization whose counter of active members is wrong",
+                "SELECT count(*) FROM organization o WHERE active_members <> (SELECT count(*) FROM membership m \
+                 WHERE m.organization_id = o.organization_id AND m.suspended_at IS NULL)"
+                    .to_owned(),
+            ),
+            (
+                "an organization whose counter of pending invitations is wrong",
+                "SELECT count(*) FROM organization o WHERE pending_invitations <> (SELECT count(*) FROM invitation i \
+                 WHERE i.organization_id = o.organization_id AND i.holds_seat)"
+                    .to_owned(),
+            ),
+            (
+                "an organization whose counter of top role holders is wrong, or that has none",
+                format!(
+                    "SELECT count(*) FROM organization o WHERE top_role_members < 1 OR top_role_members <> (SELECT count(*) \
+                     FROM membership m WHERE m.organization_id = o.organization_id AND m.suspended_at IS NULL \
+                     AND m.role = '{top}')"
+                ),
+            ),
+            (
+                "an organization with more seats used than there are",
+                "SELECT count(*) FROM organization WHERE active_members + pending_invitations > seats_total".to_owned(),
+            ),
+            (
+                "an organization whose seats are not its subscription's",
+                "SELECT count(*) FROM organization o JOIN subscription s ON s.organization_id = o.organization_id \
+                 WHERE s.seats <> o.seats_total"
+                    .to_owned(),
+            ),
+            (
+                "an organization whose log has a gap",
+                "SELECT count(*) FROM organization o WHERE last_event_number <> (SELECT count(*) FROM event e \
+                 WHERE e.organization_id = o.organization_id) OR last_event_number <> (SELECT coalesce(max(number), 0) \
+                 FROM event e WHERE e.organization_id = o.organization_id)"
+                    .to_owned(),
+            ),
+        ];
+        for (what, sql) in checks {
+            assert_eq!(number(&database, &sql).await, 0, "{what}");
+        }
+        database.close().await.expect("a connection can be closed");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        assert!(self.ended || std::thread::panicking(), "a test must end its world, so that the books are recounted");
+    }
+}
+
+async fn number(database: &DatabaseConnection, sql: &str) -> i64 {
+    let statement = Statement::from_string(database.get_database_backend(), sql);
+    let row = database.query_one_raw(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    row.and_then(|row| row.try_get_by_index::<i64>(0).ok()).unwrap_or_else(|| panic!("{sql}: no number"))
+}
+
+async fn migrated(url: String) {
+    let database = Database::connect(&DatabaseSettings::new(url)).await.expect("the template can be opened");
+    database.migrate().await.expect("the template can be migrated");
+    database.close().await.expect("the template can be closed");
+}
