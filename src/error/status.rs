@@ -14,9 +14,21 @@ use crate::pb::ErrorReason;
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tenantry";
 
-/// How many faults of a batch, or violations of fields, a status names at most. Clients and proxies bound the size of
-/// headers; the message says how many there are.
-const MOST_NAMED: usize = 50;
+/// How many bytes of faults a status names. It travels in headers, of which clients and proxies take 8 KiB; the metadata
+/// say how many faults there are in all, and the indexes of all items of a batch that are at fault.
+const MOST_NAMED_BYTES: usize = 3000;
+
+/// The first faults, as many as there is room for.
+fn that_fit<T>(faults: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut room = MOST_NAMED_BYTES;
+    faults
+        .take_while(|fault| {
+            let fits = size(fault) <= room;
+            room = room.saturating_sub(size(fault));
+            fits
+        })
+        .collect()
+}
 
 /// What the wire says of an error.
 struct Refusal {
@@ -48,7 +60,10 @@ impl Error {
         use Code as C;
         use ErrorReason as R;
         match self {
-            Self::Fields(violations) => Refusal::new(C::InvalidArgument, R::InvalidFields, fields_message(violations)),
+            Self::Fields(violations) => {
+                Refusal::new(C::InvalidArgument, R::InvalidFields, fields_message(violations))
+                    .with("violations", violations.len())
+            }
             Self::RequestIdReused => Refusal::new(
                 C::InvalidArgument,
                 R::RequestIdReused,
@@ -345,7 +360,7 @@ fn items(field: &'static str, faults: &[(usize, Error)]) -> Refusal {
     if faults.len() > 1 {
         refusal.message = format!("{} items of {field} are refused; the first: {}", faults.len(), refusal.message);
     }
-    let indexes = faults.iter().take(MOST_NAMED).map(|(index, _)| index.to_string()).collect::<Vec<_>>();
+    let indexes = faults.iter().map(|(index, _)| index.to_string()).collect::<Vec<_>>();
     refusal.with("field", field).with("indexes", indexes.join(","))
 }
 
@@ -357,10 +372,8 @@ fn reason_name(reason: ErrorReason) -> &'static str {
 fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     match error {
         Error::Fields(violations) => {
-            let named = violations.iter().take(MOST_NAMED);
-            details.set_bad_request(
-                named.map(|v| FieldViolation::new(v.field.clone(), v.description.clone())).collect::<Vec<_>>(),
-            );
+            let named = violations.iter().map(|fault| FieldViolation::new(&fault.field, &fault.description));
+            details.set_bad_request(that_fit(named, |named| named.field.len() + named.description.len()));
         }
         Error::BatchTooLarge { field, .. } => {
             details.set_bad_request(vec![FieldViolation::new(*field, refusal.message.clone())]);
@@ -372,11 +385,14 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
             details.set_bad_request(vec![FieldViolation::new("request_id", refusal.message.clone())]);
         }
         Error::Items { field, faults } => {
-            let named = faults.iter().take(MOST_NAMED).map(|(index, fault)| {
+            let named = faults.iter().map(|(index, fault)| {
                 let refusal = fault.refusal();
                 PreconditionViolation::new(reason_name(refusal.reason), format!("{field}[{index}]"), refusal.message)
             });
-            details.set_precondition_failure(named.collect::<Vec<_>>());
+            let size = |named: &PreconditionViolation| {
+                named.r#type.len() + named.subject.len() + named.description.len()
+            };
+            details.set_precondition_failure(that_fit(named, size));
         }
         Error::OrganizationHasBlockers { blockers } => {
             let named = blockers.iter().map(|blocker| {
