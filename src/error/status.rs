@@ -389,9 +389,8 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
                 let refusal = fault.refusal();
                 PreconditionViolation::new(reason_name(refusal.reason), format!("{field}[{index}]"), refusal.message)
             });
-            let size = |named: &PreconditionViolation| {
-                named.r#type.len() + named.subject.len() + named.description.len()
-            };
+            let size =
+                |named: &PreconditionViolation| named.r#type.len() + named.subject.len() + named.description.len();
             details.set_precondition_failure(that_fit(named, size));
         }
         Error::OrganizationHasBlockers { blockers } => {

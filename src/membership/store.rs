@@ -4,8 +4,8 @@
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, Order,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, Order, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -297,7 +297,7 @@ pub async fn list(
         rows = rows.filter(contains(Expr::col(C::SearchText), &listing.search));
     }
     if let Some(after) = after {
-        rows = rows.filter(beyond(scope, listing, after, Expr::col(column), Expr::col(C::UserId), false));
+        rows = rows.filter(beyond(listing, after, Expr::col(column), Expr::col(C::UserId), false));
     }
     // The organization stands in the order too, so that the index by it and the column is walked, not sorted.
     rows.order_by(C::OrganizationId, listing.order())
@@ -315,37 +315,29 @@ pub(super) fn contains(column: SimpleExpr, text: &str) -> SimpleExpr {
     column.like(LikeExpr::new(format!("%{escaped}%")).escape('\\'))
 }
 
-/// Whether a row stands beyond a position. Written so that the index is entered at the position, however many rows lie
-/// before it: the organization is part of what is compared.
+/// Whether a row of the organization stands beyond a position. Both databases enter an index that begins with the
+/// organization, the key and the id at this very place, however many rows lie before it.
 pub(super) fn beyond(
-    scope: Scope,
     listing: &Listing,
     after: &Position,
     key: SimpleExpr,
     id: SimpleExpr,
     expected: bool,
-) -> Condition {
-    let organization = Expr::col(C::OrganizationId);
-    let here = scope.organization_id();
-    // At the same key, members come before the expected ones; from the last to the first it is the other way round.
-    let key_alone_decides = expected != after.expected;
-    let includes_same_key = (expected && !after.expected) != listing.descending;
-    let (row, place) = if key_alone_decides {
-        (vec![organization.clone(), key], vec![Expr::val(here), after.key.bound()])
-    } else {
-        let id_bound = match Uuid::try_parse(&after.id) {
-            Ok(invitation_id) if expected => Expr::val(invitation_id),
-            _ => Expr::val(after.id.clone()),
+) -> SimpleExpr {
+    if expected != after.expected {
+        // At the same key members come before the expected ones; from the last to the first it is the other way round.
+        let with_same_key = expected != listing.descending;
+        return match (listing.descending, with_same_key) {
+            (false, false) => key.gt(after.key.bound()),
+            (false, true) => key.gte(after.key.bound()),
+            (true, false) => key.lt(after.key.bound()),
+            (true, true) => key.lte(after.key.bound()),
         };
-        (vec![organization.clone(), key, id], vec![Expr::val(here), after.key.bound(), id_bound])
+    }
+    let id_bound = match Uuid::try_parse(&after.id) {
+        Ok(invitation_id) if expected => Expr::val(invitation_id),
+        _ => Expr::val(after.id.clone()),
     };
-    let (row, place): (SimpleExpr, SimpleExpr) = (Expr::tuple(row), Expr::tuple(place));
-    let compared = match (listing.descending, key_alone_decides && includes_same_key) {
-        (false, false) => row.gt(place),
-        (false, true) => row.gte(place),
-        (true, false) => row.lt(place),
-        (true, true) => row.lte(place),
-    };
-    let bounded = if listing.descending { organization.gte(here) } else { organization.lte(here) };
-    Condition::all().add(compared).add(bounded)
+    let (row, place) = (Expr::tuple([key, id]), Expr::tuple([after.key.bound(), id_bound]));
+    if listing.descending { row.lt(place) } else { row.gt(place) }
 }
