@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::etag;
 use crate::event::Change;
 use crate::fields::{Fields, timestamp};
-use crate::membership::invitations;
 use crate::operation::unit::Books;
 use crate::operation::{self, Command, Member, Query, Reader, Unit};
 use crate::pb;
@@ -89,7 +88,7 @@ impl Query for GetSeatUsage {
         // One that has expired since the last change is still in the counter.
         let expired = match organization.pending_invitations {
             0 => 0,
-            _ => invitations::count_expired(reader.connection(), reader.scope, reader.now).await?,
+            _ => operation::store::count_expired(reader.connection(), reader.scope, reader.now).await?,
         };
         let usage = Usage {
             total: organization.seats_total,

@@ -3,6 +3,7 @@
 //! One enum, named after what happened in the domain; one mapping to a status (`status.rs`). Nothing else in the crate
 //! builds a `Status`, so no SQL and no internals can reach a client by another way.
 
+mod details;
 mod status;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use crate::auth::caller::IdentityFault;
 use crate::pb::Permission;
 
-pub use status::DOMAIN;
+pub use details::DOMAIN;
 
 /// Why a call is refused.
 #[expect(missing_docs, reason = "each is documented where clients read it: as an ErrorReason in the proto")]

@@ -1,41 +1,18 @@
-//! The one mapping from refusals to the wire: code, reason, message, metadata and details.
+//! The one mapping from refusals to what the wire says of them: code, reason, message and metadata.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+use tonic::Code;
 
 use super::{Error, Violation};
 use crate::auth::permission;
 use crate::database::{Failure, failure};
 use crate::pb::ErrorReason;
 
-/// The domain of every `ErrorInfo`.
-pub const DOMAIN: &str = "tenantry";
-
-/// How many bytes of faults a status names. It travels in headers, of which clients and proxies take 8 KiB; the metadata
-/// say how many faults there are in all, and the indexes of all items of a batch that are at fault.
-const MOST_NAMED_BYTES: usize = 3000;
-
-/// The first faults, as many as there is room for.
-fn that_fit<T>(faults: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> Vec<T> {
-    let mut room = MOST_NAMED_BYTES;
-    faults
-        .take_while(|fault| {
-            let fits = size(fault) <= room;
-            room = room.saturating_sub(size(fault));
-            fits
-        })
-        .collect()
-}
-
 /// What the wire says of an error.
-struct Refusal {
-    code: Code,
-    reason: ErrorReason,
-    message: String,
-    metadata: Vec<(&'static str, String)>,
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    pub(super) reason: ErrorReason,
+    pub(super) message: String,
+    pub(super) metadata: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
@@ -56,7 +33,7 @@ impl Error {
     }
 
     #[expect(clippy::too_many_lines, reason = "one row for each refusal, all of them in one place")]
-    fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> Refusal {
         use Code as C;
         use ErrorReason as R;
         match self {
@@ -313,7 +290,7 @@ impl Error {
     }
 
     /// Logs what must not be told to the client: the source of a failure that is ours, once.
-    fn log(&self) {
+    pub(super) fn log(&self) {
         match self {
             Self::Database(error) if failure(error) != Failure::Defect => {
                 tracing::warn!(error = error as &dyn std::error::Error, "the database failed");
@@ -364,84 +341,6 @@ fn items(field: &'static str, faults: &[(usize, Error)]) -> Refusal {
     refusal.with("field", field).with("indexes", indexes.join(","))
 }
 
-fn reason_name(reason: ErrorReason) -> &'static str {
+pub(super) fn reason_name(reason: ErrorReason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
-}
-
-/// The details that belong to an error besides its `ErrorInfo`.
-fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
-    match error {
-        Error::Fields(violations) => {
-            let named = violations.iter().map(|fault| FieldViolation::new(&fault.field, &fault.description));
-            details.set_bad_request(that_fit(named, |named| named.field.len() + named.description.len()));
-        }
-        Error::BatchTooLarge { field, .. } => {
-            details.set_bad_request(vec![FieldViolation::new(*field, refusal.message.clone())]);
-        }
-        Error::PageTokenInvalid => {
-            details.set_bad_request(vec![FieldViolation::new("page_token", refusal.message.clone())]);
-        }
-        Error::RequestIdReused => {
-            details.set_bad_request(vec![FieldViolation::new("request_id", refusal.message.clone())]);
-        }
-        Error::Items { field, faults } => {
-            let named = faults.iter().map(|(index, fault)| {
-                let refusal = fault.refusal();
-                PreconditionViolation::new(reason_name(refusal.reason), format!("{field}[{index}]"), refusal.message)
-            });
-            let size =
-                |named: &PreconditionViolation| named.r#type.len() + named.subject.len() + named.description.len();
-            details.set_precondition_failure(that_fit(named, size));
-        }
-        Error::OrganizationHasBlockers { blockers } => {
-            let named = blockers.iter().map(|blocker| {
-                PreconditionViolation::new(blocker.kind, blocker.subject.clone(), blocker.description.clone())
-            });
-            details.set_precondition_failure(named.collect::<Vec<_>>());
-        }
-        Error::OrganizationNotFound { organization_id } => {
-            details.set_resource_info("organization", organization_id.to_string(), "", refusal.message.clone());
-        }
-        Error::MemberNotFound { user_id } | Error::AlreadyMember { user_id } => {
-            details.set_resource_info("member", user_id.clone(), "", refusal.message.clone());
-        }
-        Error::InvitationNotFound { invitation_id } => {
-            let name = invitation_id.map(|id| id.to_string()).unwrap_or_default();
-            details.set_resource_info("invitation", name, "", refusal.message.clone());
-        }
-        Error::SlugTaken { slug } => {
-            details.set_resource_info("organization", slug.clone(), "", refusal.message.clone());
-        }
-        _ if refusal.code == Code::FailedPrecondition => {
-            details.set_precondition_failure(vec![PreconditionViolation::new(
-                reason_name(refusal.reason),
-                "",
-                refusal.message.clone(),
-            )]);
-        }
-        _ => {}
-    }
-    let retry_after = match refusal.reason {
-        ErrorReason::Conflict => Some(Duration::from_millis(50)),
-        ErrorReason::DatabaseUnavailable => Some(Duration::from_secs(1)),
-        _ => None,
-    };
-    if retry_after.is_some() {
-        details.set_retry_info(retry_after);
-    }
-}
-
-impl From<Error> for Status {
-    fn from(error: Error) -> Self {
-        error.log();
-        let refusal = error.refusal();
-        let reason = reason_name(refusal.reason);
-        // The line that the telemetry layer writes for this call says the reason too.
-        tracing::Span::current().record("reason", reason);
-        let metadata: HashMap<String, String> =
-            refusal.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
-        add_details(&mut details, &error, &refusal);
-        Status::with_error_details(refusal.code, refusal.message, details)
-    }
 }

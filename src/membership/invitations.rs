@@ -4,11 +4,10 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, SimpleExpr};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
-    JoinType, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
+    JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
 };
 use uuid::Uuid;
 
-use super::store::{Key, Listing, OrderBy, Position, beyond, contains};
 use crate::auth::scope::Scope;
 use crate::entity::invitation::{self, Column as C, State};
 use crate::entity::organization;
@@ -28,9 +27,9 @@ fn is_pending() -> SimpleExpr {
     Expr::cust("invitation.state = 'pending'")
 }
 
-/// Written out for the same reason.
-fn holds_seat() -> SimpleExpr {
-    Expr::cust("invitation.holds_seat")
+/// The pending invitations of an organization, expired or not.
+pub(super) fn pending(scope: Scope) -> sea_orm::Select<invitation::Entity> {
+    of(scope).filter(is_pending())
 }
 
 /// Finds an invitation.
@@ -58,29 +57,6 @@ pub async fn list_pending_by_emails(
     emails: &[&str],
 ) -> Result<Vec<invitation::Model>, DbErr> {
     of(scope).filter(is_pending()).filter(C::EmailNormalized.is_in(emails.iter().copied())).all(connection).await
-}
-
-/// Takes the invitations that have expired out of the count of seats, and says how many those were. Only one who holds the
-/// organization's lock may.
-pub async fn release_expired(
-    connection: &impl ConnectionTrait,
-    scope: Scope,
-    now: DateTime<Utc>,
-) -> Result<i64, Error> {
-    let released = invitation::Entity::update_many()
-        .filter(C::OrganizationId.eq(scope.organization_id()))
-        .filter(holds_seat())
-        .filter(C::ExpiresAt.lte(now))
-        .col_expr(C::HoldsSeat, Expr::value(false))
-        .exec(connection)
-        .await?;
-    i64::try_from(released.rows_affected).map_err(|_| Error::defect("more invitations than can be counted"))
-}
-
-/// Counts the invitations that have expired and are still counted as holding a seat: for readers, who take no lock.
-pub async fn count_expired(connection: &impl ConnectionTrait, scope: Scope, now: DateTime<Utc>) -> Result<i64, Error> {
-    let count = of(scope).filter(holds_seat()).filter(C::ExpiresAt.lte(now)).count(connection).await?;
-    i64::try_from(count).map_err(|_| Error::defect("more invitations than can be counted"))
 }
 
 /// Writes invitations that are sent, for the first time or again: one statement for many.
@@ -212,46 +188,4 @@ pub async fn list_received(
         rows = rows.filter(row.lt(place));
     }
     rows.all(connection).await
-}
-
-/// Where somebody who is expected stands in a list of members.
-pub fn position(listing: &Listing, row: &invitation::Model) -> Position {
-    let key = match listing.order_by {
-        OrderBy::JoinTime => Key::Time(row.created_at),
-        // An expected one is listed under the address: there is no name yet.
-        OrderBy::DisplayName | OrderBy::Email => Key::Text(row.email_normalized.clone()),
-        OrderBy::LastSignInTime => Key::Time(DateTime::UNIX_EPOCH),
-    };
-    Position { key, expected: true, id: row.invitation_id.to_string() }
-}
-
-/// Lists those who are expected, for a list of members, after a position in it.
-pub async fn list_expected(
-    connection: &impl ConnectionTrait,
-    scope: Scope,
-    listing: &Listing,
-    now: DateTime<Utc>,
-    after: Option<&Position>,
-    limit: u64,
-) -> Result<Vec<invitation::Model>, DbErr> {
-    let key = match listing.order_by {
-        OrderBy::JoinTime => Expr::col(C::CreatedAt),
-        OrderBy::DisplayName | OrderBy::Email => Expr::col(C::EmailNormalized),
-        OrderBy::LastSignInTime => Expr::val(DateTime::<Utc>::UNIX_EPOCH),
-    };
-    let mut rows = of(scope).filter(is_pending()).filter(C::ExpiresAt.gt(now));
-    if !listing.roles.is_empty() {
-        rows = rows.filter(C::Role.is_in(listing.roles.clone()));
-    }
-    if !listing.search.is_empty() {
-        rows = rows.filter(contains(Expr::col(C::EmailNormalized), &listing.search));
-    }
-    if let Some(after) = after {
-        rows = rows.filter(beyond(listing, after, key.clone(), Expr::col(C::InvitationId), true));
-    }
-    rows = rows.order_by(C::OrganizationId, listing.order());
-    if listing.order_by != OrderBy::LastSignInTime {
-        rows = rows.order_by(key, listing.order());
-    }
-    rows.order_by(C::InvitationId, listing.order()).limit(limit).all(connection).await
 }

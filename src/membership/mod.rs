@@ -1,6 +1,7 @@
 //! Members, their roles, and the invitations by which they come.
 
 pub mod invitations;
+pub mod listing;
 pub mod rpc;
 pub mod rules;
 pub mod store;

@@ -2,12 +2,8 @@
 //! changes without the counters knowing.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, Order, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
-};
-use serde::{Deserialize, Serialize};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 use uuid::Uuid;
 
 use super::{Identity, Profile};
@@ -15,6 +11,7 @@ use crate::auth::scope::Scope;
 use crate::entity::membership::{self, Column as C};
 use crate::error::{Error, OnConstraint as _};
 use crate::operation::Unit;
+pub use crate::operation::store::find_member as find;
 use crate::operation::unit::Books;
 use crate::text;
 
@@ -52,15 +49,6 @@ pub fn joining(
 pub fn index(row: &mut membership::Model) {
     row.sort_name = text::fold(&row.display_name);
     row.search_text = text::fold(&format!("{} {}", row.display_name, row.email_normalized));
-}
-
-/// Finds a member.
-pub async fn find(
-    connection: &impl ConnectionTrait,
-    scope: Scope,
-    user_id: &str,
-) -> Result<Option<membership::Model>, DbErr> {
-    membership::Entity::find_by_id((scope.organization_id(), user_id.to_owned())).one(connection).await
 }
 
 /// Finds the members with these ids.
@@ -185,159 +173,4 @@ pub async fn update_profile<A>(unit: &Unit<'_, A>, row: &membership::Model) -> R
 /// 1 for an active holder of the top role, 0 for anybody else.
 fn top_role_share<A>(unit: &Unit<'_, A>, row: &membership::Model) -> i64 {
     i64::from(row.suspended_at.is_none() && unit.app.policy.top_role().name == row.role.as_str())
-}
-
-/// By what a list of members is ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrderBy {
-    /// When they joined.
-    JoinTime,
-    /// Their name, folded.
-    DisplayName,
-    /// Their e-mail address.
-    Email,
-    /// When they last signed in.
-    LastSignInTime,
-}
-
-/// A place in a list of members and of those who are expected.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Position {
-    /// The value that the list is ordered by.
-    pub key: Key,
-    /// Members before the expected ones with the same key.
-    pub expected: bool,
-    /// The user or invitation.
-    pub id: String,
-}
-
-/// A value that lists are ordered by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Key {
-    /// A moment.
-    Time(DateTime<Utc>),
-    /// Bytes of text.
-    Text(String),
-}
-
-impl Key {
-    /// As SQL binds it.
-    pub(super) fn bound(&self) -> SimpleExpr {
-        match self {
-            Self::Time(time) => Expr::val(*time),
-            Self::Text(text) => Expr::val(text.clone()),
-        }
-    }
-}
-
-/// Which members a list shows.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// By what it is ordered.
-    pub order_by: OrderBy,
-    /// From the last to the first.
-    pub descending: bool,
-    /// Folded text that the name or address contains.
-    pub search: String,
-    /// Roles; any when empty.
-    pub roles: Vec<String>,
-    /// Whether active members are shown.
-    pub active: bool,
-    /// Whether suspended members are shown.
-    pub suspended: bool,
-}
-
-impl Listing {
-    pub(super) fn order(&self) -> Order {
-        if self.descending { Order::Desc } else { Order::Asc }
-    }
-
-    fn column(&self) -> C {
-        match self.order_by {
-            OrderBy::JoinTime => C::JoinedAt,
-            OrderBy::DisplayName => C::SortName,
-            OrderBy::Email => C::EmailNormalized,
-            OrderBy::LastSignInTime => C::LastSignInAt,
-        }
-    }
-
-    /// Where a member stands in the list.
-    #[must_use]
-    pub fn position(&self, row: &membership::Model) -> Position {
-        let key = match self.order_by {
-            OrderBy::JoinTime => Key::Time(row.joined_at),
-            OrderBy::DisplayName => Key::Text(row.sort_name.clone()),
-            OrderBy::Email => Key::Text(row.email_normalized.clone()),
-            OrderBy::LastSignInTime => Key::Time(row.last_sign_in_at),
-        };
-        Position { key, expected: false, id: row.user_id.clone() }
-    }
-}
-
-/// Lists members after a position.
-pub async fn list(
-    connection: &impl ConnectionTrait,
-    scope: Scope,
-    listing: &Listing,
-    after: Option<&Position>,
-    limit: u64,
-) -> Result<Vec<membership::Model>, DbErr> {
-    let column = listing.column();
-    let mut rows = of(scope);
-    if !listing.roles.is_empty() {
-        rows = rows.filter(C::Role.is_in(listing.roles.clone()));
-    }
-    match (listing.active, listing.suspended) {
-        (true, true) => {}
-        (true, false) => rows = rows.filter(C::SuspendedAt.is_null()),
-        (false, true) => rows = rows.filter(C::SuspendedAt.is_not_null()),
-        (false, false) => return Ok(Vec::new()),
-    }
-    if !listing.search.is_empty() {
-        rows = rows.filter(contains(Expr::col(C::SearchText), &listing.search));
-    }
-    if let Some(after) = after {
-        rows = rows.filter(beyond(listing, after, Expr::col(column), Expr::col(C::UserId), false));
-    }
-    // The organization stands in the order too, so that the index by it and the column is walked, not sorted.
-    rows.order_by(C::OrganizationId, listing.order())
-        .order_by(column, listing.order())
-        .order_by(C::UserId, listing.order())
-        .limit(limit)
-        .all(connection)
-        .await
-}
-
-/// Whether a column contains a text, `%` and `_` being letters like others.
-pub(super) fn contains(column: SimpleExpr, text: &str) -> SimpleExpr {
-    use sea_orm::sea_query::LikeExpr;
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    column.like(LikeExpr::new(format!("%{escaped}%")).escape('\\'))
-}
-
-/// Whether a row of the organization stands beyond a position. Both databases enter an index that begins with the
-/// organization, the key and the id at this very place, however many rows lie before it.
-pub(super) fn beyond(
-    listing: &Listing,
-    after: &Position,
-    key: SimpleExpr,
-    id: SimpleExpr,
-    expected: bool,
-) -> SimpleExpr {
-    if expected != after.expected {
-        // At the same key members come before the expected ones; from the last to the first it is the other way round.
-        let with_same_key = expected != listing.descending;
-        return match (listing.descending, with_same_key) {
-            (false, false) => key.gt(after.key.bound()),
-            (false, true) => key.gte(after.key.bound()),
-            (true, false) => key.lt(after.key.bound()),
-            (true, true) => key.lte(after.key.bound()),
-        };
-    }
-    let id_bound = match Uuid::try_parse(&after.id) {
-        Ok(invitation_id) if expected => Expr::val(invitation_id),
-        _ => Expr::val(after.id.clone()),
-    };
-    let (row, place) = (Expr::tuple([key, id]), Expr::tuple([after.key.bound(), id_bound]));
-    if listing.descending { row.lt(place) } else { row.gt(place) }
 }

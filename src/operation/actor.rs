@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
-use super::{Command, Place};
+use super::{Command, Place, store};
 use crate::app::App;
 use crate::auth::caller::{Caller, UserCaller};
 use crate::auth::policy::RoleDefinition;
@@ -17,8 +17,6 @@ use crate::auth::scope::{Authorized, Scope};
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::id;
-use crate::membership::store as members;
-use crate::organization::store as organizations;
 use crate::pb::OrganizationRequest;
 
 /// A right to change something.
@@ -63,7 +61,7 @@ where
     async fn glance(app: &App, authorized: &Authorized, place: Place) -> Result<(), Error> {
         let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
         let user_id = authorized.user()?.user_id.as_str();
-        let (found, membership) = organizations::find_with_member(app.database.reader(), scope, user_id).await?;
+        let (found, membership) = store::find_with_member(app.database.reader(), scope, user_id).await?;
         authorized.admit(&app.policy, found.as_ref(), membership.as_ref(), None, app.clock.now())?;
         Ok(())
     }
@@ -80,7 +78,7 @@ where
         // as it was before.
         let user_id = authorized.user()?.user_id.as_str();
         let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
-        let membership = members::find(transaction, scope, user_id).await?;
+        let membership = store::find_member(transaction, scope, user_id).await?;
         let role = authorized.admit(&app.policy, organization, membership.as_ref(), None, now)?.clone();
         match (membership, organization) {
             (Some(membership), Some(organization)) => Ok(Self { membership, role, organization: organization.clone() }),

@@ -10,6 +10,7 @@
 //! Authorization is decided before a fault of the request is told, so that a stranger learns nothing.
 
 pub mod actor;
+pub mod store;
 pub mod unit;
 
 use std::future::Future;
@@ -26,7 +27,6 @@ use crate::auth::scope::{self, Authorized, Scope};
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::idempotency::{self, RequestKey};
-use crate::organization::store;
 use crate::pb::{MutationRequest, OrganizationRequest};
 
 use actor::Actor;

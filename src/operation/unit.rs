@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
 
+use super::store;
 use crate::app::App;
 use crate::auth::scope::{Authorized, Scope};
 use crate::billing::seats::Usage;
@@ -16,7 +17,6 @@ use crate::error::{Error, OnConstraint as _};
 use crate::event::{Change, log};
 use crate::id;
 use crate::idempotency::RequestKey;
-use crate::membership::invitations;
 
 /// One transaction, entered by right of `A`.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl<'a, A> Unit<'a, A> {
 
     /// The seats as they would be now, with the invitations that expired since the last change taken out of the books.
     pub async fn seats(&mut self) -> Result<Usage, Error> {
-        let released = invitations::release_expired(&self.transaction, self.scope, self.now).await?;
+        let released = store::release_expired(&self.transaction, self.scope, self.now).await?;
         self.books.pending -= released;
         Ok(self.usage())
     }

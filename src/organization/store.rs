@@ -10,41 +10,8 @@ use uuid::Uuid;
 
 use crate::auth::scope::Scope;
 use crate::entity::{membership, organization};
-
-/// Finds the organization.
-pub async fn find(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
-    organization::Entity::find_by_id(scope.organization_id()).one(connection).await
-}
-
-/// Finds the organization and a user's membership of it, in one round trip.
-pub async fn find_with_member(
-    connection: &impl ConnectionTrait,
-    scope: Scope,
-    user_id: &str,
-) -> Result<(Option<organization::Model>, Option<membership::Model>), DbErr> {
-    let found = organization::Entity::find_by_id(scope.organization_id())
-        .join(JoinType::LeftJoin, membership_of(user_id.to_owned()))
-        .select_also(membership::Entity)
-        .one(connection)
-        .await?;
-    Ok(found.map_or((None, None), |(organization, membership)| (Some(organization), membership)))
-}
-
-fn membership_of(user_id: String) -> RelationDef {
-    let relation: RelationDef = organization::Entity::belongs_to(membership::Entity)
-        .from(organization::Column::OrganizationId)
-        .to(membership::Column::OrganizationId)
-        .into();
-    relation.on_condition(move |_, members| {
-        Condition::all().add(Expr::col((members, membership::Column::UserId)).eq(user_id.clone()))
-    })
-}
-
-/// Locks the organization until the end of the transaction. Every change of it begins with this: one lock, one order. (On
-/// SQLite the transaction itself is the lock.)
-pub async fn lock(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
-    organization::Entity::find_by_id(scope.organization_id()).lock(LockType::Update).one(connection).await
-}
+pub use crate::operation::store::find;
+use crate::operation::store::membership_of;
 
 /// Inserts an organization.
 pub async fn insert(connection: &impl ConnectionTrait, row: organization::Model) -> Result<(), DbErr> {

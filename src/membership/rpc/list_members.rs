@@ -5,8 +5,8 @@ use crate::app::App;
 use crate::entity::{invitation, membership};
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::membership::invitations;
-use crate::membership::store::{self, Listing, OrderBy, Position};
+use crate::membership::listing::{self, Listing, OrderBy, Position};
+use crate::membership::store;
 use crate::operation::{Query, Reader};
 use crate::page::Page;
 use crate::pb::{self, MemberState};
@@ -82,9 +82,9 @@ impl Query for ListMembers {
         reader.organization()?;
         let (connection, scope, listing) = (reader.connection(), reader.scope, &self.listing);
         let (after, limit) = (self.page.after.as_ref(), self.page.size + 1);
-        let members = store::list(connection, scope, listing, after, limit).await?;
+        let members = listing::list(connection, scope, listing, after, limit).await?;
         let expected = if self.expected {
-            invitations::list_expected(connection, scope, listing, reader.now, after, limit).await?
+            listing::list_expected(connection, scope, listing, reader.now, after, limit).await?
         } else {
             Vec::new()
         };
@@ -102,7 +102,7 @@ fn merged(
 ) -> Vec<(Position, pb::Member)> {
     let mut rows: Vec<(Position, pb::Member)> = members.iter().map(|row| (listing.position(row), shown(row))).collect();
     if !expected.is_empty() {
-        rows.extend(expected.iter().map(|row| (invitations::position(listing, row), shown_expected(row))));
+        rows.extend(expected.iter().map(|row| (listing::position_of_expected(listing, row), shown_expected(row))));
         rows.sort_by(|(one, _), (other, _)| if listing.descending { other.cmp(one) } else { one.cmp(other) });
     }
     rows
