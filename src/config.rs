@@ -139,6 +139,9 @@ pub enum IdentityError {
     /// The keys are not sound.
     #[error("the token keys are not sound: {0}")]
     Keys(#[from] TokenSettingsError),
+    /// A key set is to be fetched.
+    #[error("TENANTRY_JWKS must be a file: this version fetches no key sets")]
+    JwksUrl,
     /// There is no way to know who calls.
     #[error(
         "nobody could call this server: set TENANTRY_JWKS or TENANTRY_JWT_SECRET to verify tokens, or, behind a gateway \
@@ -154,6 +157,9 @@ impl Identity {
         let trust_metadata = self.trust_metadata.unwrap_or(listen.is_loopback() && !has_keys);
         if !has_keys && !trust_metadata {
             return Err(IdentityError::NoIdentity);
+        }
+        if self.jwks.as_ref().is_some_and(|jwks| jwks.to_string_lossy().contains("://")) {
+            return Err(IdentityError::JwksUrl);
         }
         let verifier = if has_keys {
             Some(TokenVerifier::new(&TokenSettings {

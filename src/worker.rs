@@ -14,8 +14,8 @@ use crate::organization::store;
 /// How often it looks for work.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// How many organizations one transaction purges.
-const PURGED_AT_ONCE: u64 = 10;
+/// How many rows of an organization one transaction purges: none may be long, however large the organization was.
+const ROWS_AT_ONCE: u64 = 5000;
 
 /// Works until told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
@@ -41,17 +41,19 @@ pub async fn sweep(app: &App) -> Result<(), sea_orm::DbErr> {
     if forgotten > 0 {
         tracing::debug!(answers = forgotten, "forgot answers that were kept for a day");
     }
-    while purge(app).await? > 0 {}
+    while purge(app).await? {}
     Ok(())
 }
 
-async fn purge(app: &App) -> Result<usize, sea_orm::DbErr> {
+/// Purges some rows of an organization whose time has come and, when there are none left, the organization itself. Says
+/// whether there was anything to do.
+async fn purge(app: &App) -> Result<bool, sea_orm::DbErr> {
     let transaction = app.database.begin().await?;
-    let due = store::lock_purgeable(&transaction, app.clock.now(), PURGED_AT_ONCE).await?;
-    for organization_id in &due {
-        store::delete(&transaction, *organization_id).await?;
+    let Some(organization_id) = store::lock_purgeable(&transaction, app.clock.now()).await? else { return Ok(false) };
+    if store::delete_rows(&transaction, organization_id, ROWS_AT_ONCE).await? == 0 {
+        store::delete(&transaction, organization_id).await?;
         tracing::info!(org = %organization_id, "purged an organization that was deleted 30 days ago");
     }
     transaction.commit().await?;
-    Ok(due.len())
+    Ok(true)
 }

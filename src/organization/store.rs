@@ -1,15 +1,15 @@
 //! The rows of organizations.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LockType};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, JoinType,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
+    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel as _, JoinType, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, RelationDef,
 };
 use uuid::Uuid;
 
 use crate::auth::scope::Scope;
-use crate::entity::{membership, organization};
+use crate::entity::{event, invitation, membership, organization};
 pub use crate::operation::store::find;
 use crate::operation::store::membership_of;
 
@@ -102,22 +102,43 @@ pub async fn list_of_user(
     list.all(connection).await
 }
 
-/// The organizations whose purge time has come, locked for whoever purges them; another replica's are skipped.
-pub async fn lock_purgeable(
-    connection: &impl ConnectionTrait,
-    now: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<Uuid>, DbErr> {
-    use sea_orm::sea_query::LockBehavior;
+/// An organization whose purge time has come, locked for whoever purges it; one that another replica is purging is skipped.
+pub async fn lock_purgeable(connection: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<Option<Uuid>, DbErr> {
     organization::Entity::find()
         .select_only()
         .column(organization::Column::OrganizationId)
         .filter(organization::Column::PurgeAt.lte(now))
-        .limit(limit)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .into_tuple()
-        .all(connection)
+        .one(connection)
         .await
+}
+
+/// Deletes some of the rows of which an organization may have many, and says how many those were.
+pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uuid, limit: u64) -> Result<u64, DbErr> {
+    use {event::Column as E, invitation::Column as I, membership::Column as M};
+    let (id, most) = (organization_id, limit);
+    let events = delete_some::<event::Entity>(connection, E::OrganizationId, E::Number, id, most).await?;
+    let members = delete_some::<membership::Entity>(connection, M::OrganizationId, M::UserId, id, most).await?;
+    let invited = delete_some::<invitation::Entity>(connection, I::OrganizationId, I::InvitationId, id, most).await?;
+    Ok(events + members + invited)
+}
+
+async fn delete_some<E: EntityTrait>(
+    connection: &impl ConnectionTrait,
+    organization: E::Column,
+    key: E::Column,
+    organization_id: Uuid,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let some = Query::select()
+        .column(key)
+        .from(E::default())
+        .and_where(organization.eq(organization_id))
+        .limit(limit)
+        .to_owned();
+    let deleted = E::delete_many().filter(organization.eq(organization_id)).filter(key.in_subquery(some));
+    Ok(deleted.exec(connection).await?.rows_affected)
 }
 
 /// Deletes an organization for good, with everything that belongs to it.
