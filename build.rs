@@ -118,11 +118,16 @@ fn requests(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         let read_only =
             method.options().get_field_by_name("idempotency_level").is_some_and(|level| *level == Value::EnumNumber(1));
         if !read_only {
-            let request_id = if has("request_id") { "&self.request_id" } else { "\"\"" };
-            let validate_only = if has("validate_only") { "self.validate_only" } else { "false" };
+            if !has("request_id") || !has("validate_only") {
+                return Err(format!(
+                    "{}: a request that may change something has request_id and validate_only",
+                    input.name()
+                )
+                .into());
+            }
             writeln!(
                 code,
-                "impl MutationRequest for {} {{ const METHOD: &'static str = {:?}; fn request_id(&self) -> &str {{ {request_id} }} fn validate_only(&self) -> bool {{ {validate_only} }} }}",
+                "impl MutationRequest for {} {{ const METHOD: &'static str = {:?}; fn request_id(&self) -> &str {{ &self.request_id }} fn validate_only(&self) -> bool {{ self.validate_only }} }}",
                 input.name(),
                 method.name()
             )?;
