@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::service::LayerExt as _;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::{LayerExt as _, Routes};
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -17,6 +19,7 @@ use tonic_health::server::HealthReporter;
 use crate::app::App;
 use crate::auth::layer::{AuthorizationLayer, Gate};
 use crate::clock::Clock;
+use crate::error::Error;
 use crate::pb::billing_service_server::BillingServiceServer;
 use crate::pb::membership_service_server::MembershipServiceServer;
 use crate::pb::organization_service_server::OrganizationServiceServer;
@@ -63,9 +66,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let app = parts.app;
     let guard = AuthorizationLayer(Arc::new(parts.gate));
 
-    let mut builder = Server::builder().layer(RpcLogLayer);
-    let mut router = builder
-        .add_service(health_service)
+    let mut routes = Routes::new(health_service)
         .add_service(
             guard.named_layer(
                 OrganizationServiceServer::new(organization::Service(Arc::clone(&app)))
@@ -82,7 +83,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
             BillingServiceServer::new(billing::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
         ));
     if let Clock::Manual(clock) = &app.clock {
-        router = router.add_service(guard.named_layer(ClockServiceServer::new(testing::Service(clock.clone()))));
+        routes = routes.add_service(guard.named_layer(ClockServiceServer::new(testing::Service(clock.clone()))));
     }
     if parts.reflection {
         let reflection = || {
@@ -92,8 +93,11 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
                 // With these grpcurl shows what a refusal says, and not its bytes.
                 .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
-        router = router.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+        routes = routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
     }
+    // tonic's own answer where there is no service would be a refusal without a reason.
+    let routes = Routes::from(routes.into_axum_router().fallback(no_such_method));
+    let router = Server::builder().layer(RpcLogLayer).add_routes(routes);
 
     let background = CancellationToken::new();
     let readiness = tokio::spawn(follow_database(Arc::clone(&app), health.clone(), background.clone()));
@@ -114,6 +118,11 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     background.cancel();
     let _ = tokio::join!(readiness, working);
     outcome
+}
+
+/// Where there is not even a service.
+async fn no_such_method() -> http::Response<Body> {
+    Status::from(Error::MethodUnknown).into_http()
 }
 
 /// Waits for the server to end and, once it was told to stop, no longer than the drain time.
