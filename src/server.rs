@@ -97,7 +97,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     }
     // tonic's own answer where there is no service would be a refusal without a reason.
     let routes = Routes::from(routes.into_axum_router().fallback(no_such_method));
-    let router = Server::builder().layer(RpcLogLayer).add_routes(routes);
+    let server = Server::builder().layer(RpcLogLayer).add_routes(routes);
 
     let background = CancellationToken::new();
     let readiness = tokio::spawn(follow_database(Arc::clone(&app), health.clone(), background.clone()));
@@ -113,7 +113,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         }
     };
     tracing::info!(%address, "serving");
-    let serving = router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping);
+    let serving = server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping);
     let outcome = within(serving, stop, parts.drain).await;
     background.cancel();
     let _ = tokio::join!(readiness, working);
