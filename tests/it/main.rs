@@ -1,6 +1,16 @@
 //! Every test that runs against a database or a server: one binary, so that one PostgreSQL cluster serves them all.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "what the tests cannot set up ends them")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what the tests cannot set up, or do not find as it must be, ends them"
+)]
+#![expect(clippy::result_large_err, reason = "a test reads a refusal whole")]
 
+mod authorization;
+mod contract;
+mod failures;
 mod harness;
+mod identity;
 mod membership;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::methods::reasons;
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -32,7 +34,8 @@ pub(crate) fn refused(status: &Status) -> Refused {
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("a refusal without ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "tenantry", "{status:?}");
-    assert!(!info.reason.is_empty() && info.reason.len() <= 63, "{status:?}");
+    let code = reasons().get(&info.reason);
+    assert_eq!(code, Some(&status.code()), "the contract says so of {}: {status:?}", info.reason);
     for inside in ["sqlx", "SELECT", "UNIQUE", "constraint", "panicked", "src/"] {
         assert!(!status.message().contains(inside), "the message tells of the inside: {}", status.message());
     }
