@@ -128,7 +128,7 @@ pub enum Standing {
     Ended(State),
 }
 
-/// The invitations in any of these standings; all of them when none is said.
+/// The invitations in any of these standings.
 fn in_any(standings: &[Standing], now: DateTime<Utc>) -> Condition {
     let pending = || Condition::all().add(is_pending());
     standings.iter().fold(Condition::any(), |any, standing| match standing {
@@ -138,7 +138,8 @@ fn in_any(standings: &[Standing], now: DateTime<Utc>) -> Condition {
     })
 }
 
-/// Lists invitations, the newest first: their ids are in the order of their making.
+/// Lists the invitations in any of these standings, all of them when none is said, the newest first: their ids are in the
+/// order of their making.
 pub async fn list(
     connection: &impl ConnectionTrait,
     scope: Scope,
@@ -147,7 +148,10 @@ pub async fn list(
     after: Option<Uuid>,
     limit: u64,
 ) -> Result<Vec<invitation::Model>, DbErr> {
-    let mut rows = of(scope).filter(in_any(standings, now));
+    let mut rows = of(scope);
+    if !standings.is_empty() {
+        rows = rows.filter(in_any(standings, now));
+    }
     if let Some(after) = after {
         rows = rows.filter(C::InvitationId.lt(after));
     }
