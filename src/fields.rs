@@ -111,7 +111,7 @@ impl Fields {
         Ok(())
     }
 
-    /// A length of time within bounds; nothing when unset or wrong.
+    /// A length of time within bounds, in whole microseconds; nothing when unset or wrong.
     pub fn duration(
         &mut self,
         field: &str,
@@ -127,13 +127,15 @@ impl Fields {
                 format!("must be {} to {} seconds", bounds.start().num_seconds(), bounds.end().num_seconds()),
             );
         }
-        length
+        // What is added to a time of the clock must give one that both databases keep exactly.
+        length.and_then(|length| length.num_microseconds()).map(TimeDelta::microseconds)
     }
 
     /// A moment; nothing when unset or wrong.
     pub fn time(&mut self, field: &str, value: Option<&prost_types::Timestamp>) -> Option<DateTime<Utc>> {
         let value = value?;
-        let nanos = u32::try_from(value.nanos).ok();
+        // More nanoseconds than a second has would be read as a leap second, which no Timestamp can say.
+        let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
         let time = nanos.and_then(|nanos| DateTime::from_timestamp(value.seconds, nanos / 1000 * 1000));
         let time = time.filter(|time| (DateTime::UNIX_EPOCH..=LATEST).contains(time));
         if time.is_none() {
