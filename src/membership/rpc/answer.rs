@@ -98,6 +98,8 @@ impl Command for AcceptInvitation {
     type Request = pb::AcceptInvitationRequest;
     type Response = pb::AcceptInvitationResponse;
     type Actor = Invitee;
+    // `Invitee` takes a deleted organization for one that is not there: a stranger is not told that there was one.
+    const ON_DELETED: bool = true;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
@@ -143,6 +145,8 @@ impl Command for DeclineInvitation {
     type Request = pb::DeclineInvitationRequest;
     type Response = pb::DeclineInvitationResponse;
     type Actor = Invitee;
+    // `Invitee` takes a deleted organization for one that is not there: a stranger is not told that there was one.
+    const ON_DELETED: bool = true;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
