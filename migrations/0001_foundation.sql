@@ -79,6 +79,8 @@ CREATE TABLE invitation (
     invitation_id    uuid        NOT NULL,
     email            text        NOT NULL,
     email_normalized text        NOT NULL {bytewise},
+    -- The e-mail address without case and accents, for searching those who are expected.
+    search_text      text        NOT NULL {bytewise},
     role             text        NOT NULL {bytewise},
     state            text        NOT NULL {bytewise},
     -- Whether it is counted in organization.pending_invitations. An expired one is taken out by the next change that

@@ -17,6 +17,8 @@ pub struct Model {
     pub email: String,
     /// The e-mail address by which it is compared.
     pub email_normalized: String,
+    /// The e-mail address without case and accents.
+    pub search_text: String,
     /// The role that it offers.
     pub role: String,
     /// Where it stands; expiry is figured from `expires_at`.

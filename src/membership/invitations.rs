@@ -66,6 +66,7 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
     let sent_again = OnConflict::columns([C::OrganizationId, C::InvitationId])
         .update_columns([
             C::Email,
+            C::SearchText,
             C::Role,
             C::HoldsSeat,
             C::TokenHash,

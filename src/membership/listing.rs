@@ -166,7 +166,7 @@ pub async fn list_expected(
         rows = rows.filter(I::Role.is_in(listing.roles.clone()));
     }
     if !listing.search.is_empty() {
-        rows = rows.filter(contains(Expr::col(I::EmailNormalized), &listing.search));
+        rows = rows.filter(contains(Expr::col(I::SearchText), &listing.search));
     }
     if let Some(after) = after {
         rows = rows.filter(beyond(listing, after, key.clone(), Expr::col(I::InvitationId), true));

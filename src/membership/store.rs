@@ -48,7 +48,7 @@ pub fn joining(
 /// Figures the columns by which a member is sorted and found.
 pub fn index(row: &mut membership::Model) {
     row.sort_name = text::fold(&row.display_name);
-    row.search_text = text::fold(&format!("{} {}", row.display_name, row.email_normalized));
+    row.search_text = super::searchable(&[&row.display_name, &row.email, &row.email_normalized]);
 }
 
 /// Finds the members with these ids.

@@ -16,7 +16,7 @@ use crate::event::Change;
 use crate::fields::Fields;
 use crate::id;
 use crate::membership::token::Token;
-use crate::membership::{invitations, rules, store};
+use crate::membership::{invitations, rules, searchable, store};
 use crate::operation::{Command, Member, Unit};
 use crate::pb;
 
@@ -184,6 +184,7 @@ fn written(
         email_normalized: item.email.normalized,
         role: item.role,
         state: State::Pending,
+        search_text: searchable(&[&item.email.written, &item.email.normalized]),
         holds_seat: true,
         token_hash: token.hash(),
         inviter_user_id: unit.actor.membership.user_id.clone(),
