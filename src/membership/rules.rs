@@ -2,25 +2,31 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::auth::policy::RoleDefinition;
+use crate::auth::policy::{RoleDefinition, RolePolicy};
 use crate::entity::invitation::{self, State};
 use crate::entity::membership;
 use crate::error::Error;
 
 /// Whether a role may invite to another, and resend and cancel invitations to it.
-pub fn may_invite(actor: &RoleDefinition, to: &str) -> Result<(), Error> {
-    permit(actor.invites(to), actor, to)
+pub fn may_invite(policy: &RolePolicy, actor: &RoleDefinition, to: &str) -> Result<(), Error> {
+    permit(actor.invites(to) || clears(policy, actor, to), actor, to)
 }
 
 /// Whether a role may turn a member who holds `from` into one who holds `to`.
-pub fn may_change(actor: &RoleDefinition, from: &str, to: &str) -> Result<(), Error> {
-    permit(actor.changes(from), actor, from)?;
+pub fn may_change(policy: &RolePolicy, actor: &RoleDefinition, from: &str, to: &str) -> Result<(), Error> {
+    permit(actor.changes(from) || clears(policy, actor, from), actor, from)?;
     permit(actor.changes(to), actor, to)
 }
 
 /// Whether a role may remove, suspend and reactivate a member who holds another.
-pub fn may_remove(actor: &RoleDefinition, target: &str) -> Result<(), Error> {
-    permit(actor.removes(target), actor, target)
+pub fn may_remove(policy: &RolePolicy, actor: &RoleDefinition, target: &str) -> Result<(), Error> {
+    permit(actor.removes(target) || clears(policy, actor, target), actor, target)
+}
+
+/// Whether a role may clear up after one that is gone from the policy. No policy can list that role any more, so but for
+/// this nobody could ever free the seats of its holders and invitations; what it was worth only the top role is sure to be.
+fn clears(policy: &RolePolicy, actor: &RoleDefinition, gone: &str) -> bool {
+    actor.top && policy.role(gone).is_none()
 }
 
 fn permit(permitted: bool, actor: &RoleDefinition, target: &str) -> Result<(), Error> {

@@ -103,10 +103,11 @@ impl RolePolicy {
 
     /// The roles that may change a member's role `from` one `to` another; from none, those that may invite to it.
     ///
-    /// Handing on the top role is not counted: it takes the holder's own place.
+    /// Handing on the top role is not counted: it takes the holder's own place. A role that is gone only the top role changes.
     pub fn grantors(&self, from: Option<&str>, to: &str) -> impl Iterator<Item = &RoleDefinition> {
+        let gone = from.is_some_and(|from| self.role(from).is_none());
         self.roles().filter(move |role| match from {
-            Some(from) => role.changes(from) && role.changes(to),
+            Some(from) => (role.changes(from) || gone && role.top) && role.changes(to),
             None => role.invites(to),
         })
     }

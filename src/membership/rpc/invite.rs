@@ -55,7 +55,7 @@ impl Command for InviteMembers {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
-        rules::may_invite(&unit.actor.role, &self.role)?;
+        rules::may_invite(&unit.app.policy, &unit.actor.role, &self.role)?;
         let addresses: Vec<&str> = self.emails.iter().map(|(_, email)| email.normalized.as_str()).collect();
         let pending = invitations::list_pending_by_emails(unit.transaction(), unit.scope(), &addresses).await?;
         let mut pending: HashMap<String, invitation::Model> =
@@ -93,6 +93,10 @@ impl Command for ResendInvitation {
         let missing = Error::InvitationNotFound { invitation_id: Some(invitation_id) };
         let earlier = invitations::find(unit.transaction(), unit.scope(), invitation_id).await?.ok_or(missing)?;
         rules::pending(&earlier)?;
+        rules::may_invite(&unit.app.policy, &unit.actor.role, &earlier.role)?;
+        if unit.app.policy.role(&earlier.role).is_none() {
+            return Err(Error::InvitationRoleUnknown { role: earlier.role });
+        }
         let outgoing = Outgoing {
             index: 0,
             email: Email { written: earlier.email.clone(), normalized: earlier.email_normalized.clone() },
@@ -161,7 +165,7 @@ async fn judge(unit: &Unit<'_, Member>, outgoing: &[Outgoing], field: &'static s
         }
         // Resending changes the earlier invitation, so the caller must be allowed that one's role as well.
         let role = item.earlier.as_ref().map_or(item.role.as_str(), |earlier| earlier.role.as_str());
-        if let Err(fault) = rules::may_invite(&unit.actor.role, role) {
+        if let Err(fault) = rules::may_invite(&unit.app.policy, &unit.actor.role, role) {
             faults.push((item.index, fault));
         }
     }
@@ -180,11 +184,11 @@ fn written(
     let row = invitation::Model {
         organization_id,
         invitation_id,
+        search_text: searchable(&[&item.email.written, &item.email.normalized]),
         email: item.email.written,
         email_normalized: item.email.normalized,
         role: item.role,
         state: State::Pending,
-        search_text: searchable(&[&item.email.written, &item.email.normalized]),
         holds_seat: true,
         token_hash: token.hash(),
         inviter_user_id: unit.actor.membership.user_id.clone(),

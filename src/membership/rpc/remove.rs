@@ -88,7 +88,7 @@ fn judge(
 ) -> Result<membership::Model, Error> {
     rules::not_oneself(&unit.actor.membership, user_id, INSTEAD)?;
     let row = found.ok_or(Error::MemberNotFound { user_id: user_id.to_owned() })?;
-    rules::may_remove(&unit.actor.role, &row.role)?;
+    rules::may_remove(&unit.app.policy, &unit.actor.role, &row.role)?;
     etag::check(etag, row.version)?;
     Ok(row)
 }

@@ -18,7 +18,7 @@ async fn target(unit: &Unit<'_, Member>, user_id: &str, etag: &str) -> Result<me
     rules::not_oneself(&unit.actor.membership, user_id, "another member does it")?;
     let missing = || Error::MemberNotFound { user_id: user_id.to_owned() };
     let row = store::find(unit.transaction(), unit.scope(), user_id).await?.ok_or_else(missing)?;
-    rules::may_remove(&unit.actor.role, &row.role)?;
+    rules::may_remove(&unit.app.policy, &unit.actor.role, &row.role)?;
     etag::check(etag, row.version)?;
     Ok(row)
 }

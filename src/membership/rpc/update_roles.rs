@@ -111,7 +111,7 @@ fn judge(
 ) -> Result<membership::Model, Error> {
     rules::not_oneself(&unit.actor.membership, &update.user_id, INSTEAD)?;
     let row = found.ok_or(Error::MemberNotFound { user_id: update.user_id.clone() })?;
-    rules::may_change(&unit.actor.role, &row.role, &update.role)?;
+    rules::may_change(&unit.app.policy, &unit.actor.role, &row.role, &update.role)?;
     etag::check(&update.etag, row.version)?;
     Ok(row)
 }
