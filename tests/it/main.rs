@@ -13,4 +13,6 @@ mod contract;
 mod failures;
 mod harness;
 mod identity;
+mod invitation;
+mod listing;
 mod membership;
