@@ -403,6 +403,35 @@ database_tests! {
         world.end().await;
     }
 
+    async fn where_admins_may_remove_owners_one_owner_always_stays(backend: Backend) {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let file = directory.path().join("revolution.toml");
+        let preset = include_str!("../../src/auth/presets/owner-billing.toml");
+        let (rest, removes) = preset.split_once("[removes]").expect("a table of removals");
+        let removes = removes.replace("admin = [\"admin\"", "admin = [\"owner\", \"admin\"");
+        std::fs::write(&file, format!("{rest}[removes]{removes}")).expect("written");
+        let world = World::with(backend, under(&file.display().to_string())).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let ada = ann.brings("ada", "admin").await;
+        ann.brings("oz", "owner").await;
+        ann.brings("bob", "member").await;
+        let kept = books(&world, &ann).await;
+        // The end of the whole batch is what counts, in whatever order.
+        for batch in [["ann", "bob", "oz"], ["oz", "ann", "bob"]] {
+            let refused = ada.tries_to_remove_all(&batch).await.expect_err("nobody would be owner");
+            assert_eq!((refused.is(), refused.metadata["role"].as_str()), (LAST_OWNER, "owner"));
+        }
+        assert_eq!(books(&world, &ann).await, kept);
+        ada.tries_to_suspend("oz").await.expect("suspended");
+        assert_eq!(ada.tries_to_suspend("ann").await.expect_err("the last active one").is(), LAST_OWNER);
+        assert_eq!(ada.tries_to_remove("ann").await.expect_err("the last active one").is(), LAST_OWNER);
+        ada.tries_to_reactivate("oz").await.expect("reactivated");
+        ada.tries_to_remove("ann").await.expect("removed");
+        assert_eq!(ada.tries_to_remove("oz").await.expect_err("the last").is(), LAST_OWNER);
+        assert_eq!(ada.seats().await, "3 / 100 seats");
+        world.end().await;
+    }
+
     async fn the_sole_owner_cannot_leave_and_everybody_else_can(backend: Backend) {
         let world = World::with(backend, roomy()).await;
         let ann = world.person("ann").founds("Acme").await;
