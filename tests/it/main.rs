@@ -15,4 +15,6 @@ mod harness;
 mod identity;
 mod invitation;
 mod listing;
+mod concurrency;
+mod idempotency;
 mod membership;

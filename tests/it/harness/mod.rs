@@ -4,7 +4,9 @@ pub(crate) mod members;
 pub(crate) mod methods;
 pub(crate) mod person;
 pub(crate) mod postgres;
+pub(crate) mod race;
 pub(crate) mod refused;
+pub(crate) mod replay;
 pub(crate) mod world;
 
 /// The databases that every rule is tested on.

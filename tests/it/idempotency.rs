@@ -1,0 +1,1 @@
+//! The same request sent again.
