@@ -168,7 +168,8 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
         match attempt.run().await {
             Err(error) if error.is_conflict() && attempts < ATTEMPTS => attempts += 1,
             Err(error) if error.is_conflict() => return Err(Error::Conflict),
-            outcome => return outcome,
+            Err(refusal) => return attempt.answer_of_twin().await?.ok_or(refusal),
+            Ok(answer) => return Ok(answer),
         }
     }
 }
@@ -221,6 +222,16 @@ impl<C: Command> Attempt<'_, C> {
         let answer = self.command.run(&mut unit).await?;
         unit.finish(self.key, &answer).await?;
         Ok(answer)
+    }
+
+    /// The answer of the same request sent twice, which a call that waits for no organization's lock may have been refused
+    /// for: the slug that it wants is taken, by itself.
+    async fn answer_of_twin(&self) -> Result<Option<C::Response>, Error> {
+        if self.place.organization.is_some() || self.key.is_none() {
+            return Ok(None);
+        }
+        let transaction = self.app.database.begin().await?;
+        self.stored(&transaction, self.app.clock.now()).await
     }
 
     async fn stored(
