@@ -9,9 +9,7 @@ use prost::Message;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 use uuid::Uuid;
 
 use crate::auth::caller::Caller;
@@ -72,7 +70,7 @@ impl RequestKey {
         let key = (self.organization_id, self.caller.clone(), self.id_hash.clone());
         let Some(stored) = stored_answer::Entity::find_by_id(key).one(connection).await? else { return Ok(None) };
         if stored.created_at + KEPT <= now {
-            stored.into_active_model().delete(connection).await?;
+            self.forget(connection, now).await?;
             return Ok(None);
         }
         if stored.payload_hash != self.payload_hash {
@@ -82,6 +80,19 @@ impl RequestKey {
         let answer = A::decode(answer.as_slice())
             .map_err(|error| Error::Defect("a stored answer could not be read", Some(error.into())))?;
         Ok(Some(answer))
+    }
+
+    /// Forgets the answer that was kept long enough, but not one that the same request was given anew since this one looked.
+    async fn forget(&self, connection: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<(), Error> {
+        use stored_answer::Column as C;
+        stored_answer::Entity::delete_many()
+            .filter(C::OrganizationId.eq(self.organization_id))
+            .filter(C::Caller.eq(self.caller.clone()))
+            .filter(C::RequestKey.eq(self.id_hash.clone()))
+            .filter(C::CreatedAt.lte(now - KEPT))
+            .exec(connection)
+            .await?;
+        Ok(())
     }
 
     /// Keeps the answer. When another call with the same id came first, the transaction has lost and is to begin again: it
