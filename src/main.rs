@@ -1,5 +1,6 @@
 //! The binary: settings → logs → database → serve.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -18,8 +19,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tenantry: {}", with_causes(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         None => serve(cli.serve).await,
         Some(Command::Serve(settings)) => serve(*settings).await,
@@ -27,6 +37,15 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::Token(settings)) => mint(&settings),
         Some(Command::Health(settings)) => server::check_health(settings.listen, &settings.service).await,
     }
+}
+
+/// The error and its causes in one sentence. Drivers repeat a cause in the text of what it caused; it is said once.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => said.to_owned(),
+        said => format!("{said}: {cause}"),
+    })
 }
 
 async fn serve(settings: Serve) -> anyhow::Result<()> {
