@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use tenantry::app::App;
+use tenantry::auth::caller::CallerReader;
 use tenantry::auth::layer::Gate;
 use tenantry::auth::policy::RolePolicy;
 use tenantry::auth::token::{self, MintedClaims};
@@ -64,12 +65,23 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let database = Database::connect(&settings.database.settings()).await?;
     database.migrate().await?;
-    banner::print(listener.local_addr()?, callers.trust_metadata);
+    if settings.reflection {
+        // Without it grpcurl would need the protos.
+        banner::print(listener.local_addr()?, banner_identity(&callers, &settings.identity));
+    }
     let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone() };
     let invitation_lifetime = settings.invitation_lifetime();
     let app = Arc::new(App { database, clock, policy, catalogue, invitation_lifetime });
     let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain() };
     server::serve(listener, parts, stop_on_signal()?).await
+}
+
+fn banner_identity(callers: &CallerReader, identity: &config::Identity) -> banner::Identity {
+    match identity.jwt_secret {
+        _ if callers.trust_metadata => banner::Identity::Headers,
+        Some(_) => banner::Identity::Secret,
+        None => banner::Identity::Issuer,
+    }
 }
 
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
