@@ -6,13 +6,20 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::sqlx::ConnectOptions as _;
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    SqliteTransactionMode, SqlxError, TransactionOptions, TransactionTrait,
 };
+
+/// A connection that lay idle for this long is tested before a call gets it, so that a restart of PostgreSQL costs the calls
+/// that ran through it and none after. In a busy service none lies idle that long, and nothing is tested.
+const IDLE_BEFORE_TEST: Duration = Duration::from_secs(1);
 
 /// Where the database is and how it is used.
 #[derive(Clone, Debug)]
@@ -77,8 +84,12 @@ impl Database {
     }
 
     async fn connect_postgres(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let mut options = pool(settings, settings.max_connections);
-        options.map_sqlx_postgres_opts(|options| {
+        // Read here first: what the ORM says of a URL that it cannot read quotes it, with the password.
+        let target = PgConnectOptions::from_str(&settings.url).map_err(|_| DatabaseError::Url)?;
+        // It knows only one of the two schemes.
+        let url = settings.url.replacen("postgresql://", "postgres://", 1);
+        let mut options = pool(url, settings, settings.max_connections);
+        options.test_before_acquire_if_idle_for(IDLE_BEFORE_TEST).map_sqlx_postgres_opts(|options| {
             options.application_name("tenantry").statement_cache_capacity(500).options([
                 ("timezone", "UTC"),
                 ("default_transaction_isolation", "read committed"),
@@ -87,7 +98,13 @@ impl Database {
                 ("idle_in_transaction_session_timeout", "60s"),
             ])
         });
-        let connection = sea_orm::Database::connect(options).await?;
+        let connection = match sea_orm::Database::connect(options).await {
+            Ok(connection) => connection,
+            // The pool tried for as long as a call may wait, and says only that. One more try says why.
+            Err(error) => {
+                return Err(DatabaseError::Connect(target.connect().await.err().map_or(error, said_by_driver)));
+            }
+        };
         Ok(Self { reader: connection.clone(), writer: connection, _lock: None })
     }
 
@@ -95,7 +112,8 @@ impl Database {
         let path = sqlite_path(&settings.url)?;
         let lock = lock(&path)?;
         let opening = |read_only: bool| {
-            let mut options = pool(settings, if read_only { settings.max_connections } else { 1 });
+            let mut options =
+                pool(settings.url.clone(), settings, if read_only { settings.max_connections } else { 1 });
             options.map_sqlx_sqlite_opts(move |options| {
                 options
                     .create_if_missing(!read_only)
@@ -150,8 +168,12 @@ impl Database {
     }
 }
 
-fn pool(settings: &DatabaseSettings, max_connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(settings.url.clone());
+fn said_by_driver(error: SqlxError) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))
+}
+
+fn pool(url: String, settings: &DatabaseSettings, max_connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
     options
         .max_connections(max_connections)
         .acquire_timeout(settings.acquire_timeout)
