@@ -109,6 +109,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
             background.cancel();
             // Whoever balances load hears it before the listener closes.
             report(&health, ServingStatus::NotServing).await;
+            end_watches(health).await;
             tracing::info!("stopping: new calls are refused, those under way may end");
         }
     };
@@ -146,6 +147,17 @@ async fn within(
 
 async fn report(health: &HealthReporter, status: ServingStatus) {
     for service in READINESS {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// Ends the streams of those who watch a status, once they have heard it: they would hold up the stop until the end of the
+/// drain time.
+async fn end_watches(mut health: HealthReporter) {
+    let liveness = ("liveness", ServingStatus::Serving);
+    for (service, status) in READINESS.map(|service| (service, ServingStatus::NotServing)).into_iter().chain([liveness])
+    {
+        health.clear_service_status(service).await;
         health.set_service_status(service, status).await;
     }
 }
