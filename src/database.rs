@@ -110,7 +110,8 @@ impl Database {
 
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
         let path = sqlite_path(&settings.url)?;
-        let lock = lock(&path)?;
+        // One file has one lock, whatever link leads to it.
+        let lock = lock(&path.canonicalize().unwrap_or(path))?;
         let opening = |read_only: bool| {
             let mut options =
                 pool(settings.url.clone(), settings, if read_only { settings.max_connections } else { 1 });
