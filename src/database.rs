@@ -154,7 +154,11 @@ impl Database {
             },
             _ => TransactionOptions::default(),
         };
-        self.writer.begin_with_options(options).await
+        // In a task of its own, so that a caller who gives up cannot cancel it half-way: the driver would put the connection
+        // back with the transaction open.
+        let writer = self.writer.clone();
+        let begun = tokio::spawn(async move { writer.begin_with_options(options).await }).await;
+        begun.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
     }
 
     /// Asks for a sign of life, of whoever writes: that is what readiness means.
@@ -232,10 +236,10 @@ fn sqlx_failure(error: &sea_orm::SqlxError) -> Failure {
         E::Database(database) => match database.code().as_deref().unwrap_or_default() {
             // PostgreSQL: serialization failure, deadlock. SQLite: busy and locked, in their extended forms.
             "40001" | "40P01" | "5" | "6" | "261" | "262" | "517" => Failure::Conflict,
-            // Statement time-out, full disk or memory, too many connections, shutting down or starting up, read-only.
-            "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "25006" | "10" | "13" | "14" => {
-                Failure::Unavailable
-            }
+            // Statement time-out, full disk or memory, too many connections, shutting down or starting up, idle for too
+            // long, read-only.
+            "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006"
+            | "10" | "13" | "14" => Failure::Unavailable,
             code if code.starts_with("08") => Failure::Unavailable,
             _ => Failure::Defect,
         },
