@@ -2,7 +2,8 @@
 //!
 //! # The tree
 //!
-//! - [`server`] puts the layers and services together; [`config`] reads the settings; [`telemetry`] writes the logs.
+//! - [`server`] puts the layers and services together; [`config`] reads the settings; [`telemetry`] writes the logs;
+//!   [`receive`] tells what the transport refuses as everything else is told.
 //! - [`auth`] decides who may call what: the gate in front of every RPC and the proof that it leaves with a call.
 //! - [`operation`] runs every operation in the same steps: scope, load, admit, decide, save, answer.
 //! - [`organization`], [`membership`], [`billing`] are the features: `rpc` speaks the wire, `rules` decide and are pure,
@@ -38,6 +39,7 @@ pub mod operation;
 pub mod organization;
 pub mod page;
 pub mod pb;
+pub mod receive;
 pub mod server;
 pub mod telemetry;
 pub mod testing;

@@ -15,6 +15,7 @@ use tonic::service::{LayerExt as _, Routes};
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::layer::util::Stack;
 
 use crate::app::App;
 use crate::auth::layer::{AuthorizationLayer, Gate};
@@ -24,6 +25,7 @@ use crate::pb::billing_service_server::BillingServiceServer;
 use crate::pb::membership_service_server::MembershipServiceServer;
 use crate::pb::organization_service_server::OrganizationServiceServer;
 use crate::pb::testing::clock_service_server::ClockServiceServer;
+use crate::receive::ReceiveLayer;
 use crate::telemetry::RpcLogLayer;
 use crate::{billing, membership, organization, pb, testing, worker};
 
@@ -64,7 +66,8 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     health.set_service_status("liveness", ServingStatus::Serving).await;
     report(&health, ServingStatus::NotServing).await;
     let app = parts.app;
-    let guard = AuthorizationLayer(Arc::new(parts.gate));
+    // The gate first: it decides on the metadata, before a body is read.
+    let guard = Stack::new(ReceiveLayer { largest: LARGEST_REQUEST }, AuthorizationLayer(Arc::new(parts.gate)));
 
     let mut routes = Routes::new(health_service)
         .add_service(
@@ -83,7 +86,9 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
             BillingServiceServer::new(billing::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
         ));
     if let Clock::Manual(clock) = &app.clock {
-        routes = routes.add_service(guard.named_layer(ClockServiceServer::new(testing::Service(clock.clone()))));
+        routes = routes.add_service(guard.named_layer(
+            ClockServiceServer::new(testing::Service(clock.clone())).max_decoding_message_size(LARGEST_REQUEST),
+        ));
     }
     if parts.reflection {
         let reflection = || {

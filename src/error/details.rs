@@ -36,6 +36,9 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
             let named = violations.iter().map(|fault| FieldViolation::new(&fault.field, &fault.description));
             details.set_bad_request(that_fit(named, |named| named.field.len() + named.description.len()));
         }
+        Error::Unreadable { field, .. } => {
+            details.set_bad_request(vec![FieldViolation::new(field, refusal.message.clone())]);
+        }
         Error::BatchTooLarge { field, .. } => {
             details.set_bad_request(vec![FieldViolation::new(*field, refusal.message.clone())]);
         }

@@ -28,6 +28,8 @@ pub enum Error {
     BatchTooLarge { field: &'static str, size: usize, maximum: usize },
     #[error("the page token is not one of this list")]
     PageTokenInvalid,
+    #[error("the request cannot be read")]
+    Unreadable { field: String, fault: String },
 
     // UNAUTHENTICATED
     #[error("the identity does not hold")]
@@ -117,9 +119,16 @@ pub enum Error {
     /// A defect of the service.
     #[error("{0}")]
     Defect(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+
+    // RESOURCE_EXHAUSTED
+    #[error("the request is larger than {maximum} bytes")]
+    MessageTooLarge { maximum: usize },
+
     // UNIMPLEMENTED
     #[error("no such method")]
     MethodUnknown,
+    #[error("the request is compressed in an unknown way")]
+    CompressionUnknown,
 }
 
 impl Error {

@@ -59,6 +59,11 @@ impl Error {
                 R::PageTokenInvalid,
                 "the page_token is not one of this list with this filter and order; start again without it",
             ),
+            Self::Unreadable { field, fault } => {
+                let place = if field.is_empty() { "the request" } else { field };
+                Refusal::new(C::InvalidArgument, R::InvalidFields, format!("{place} cannot be read: {fault}"))
+                    .with("violations", 1)
+            }
             Self::Identity(fault) => {
                 let refusal = Refusal::new(C::Unauthenticated, fault.reason, &fault.message);
                 match &fault.key {
@@ -285,7 +290,18 @@ impl Error {
                 Failure::Defect => internal(),
             },
             Self::Defect(..) => internal(),
+            Self::MessageTooLarge { maximum } => Refusal::new(
+                C::ResourceExhausted,
+                R::MessageTooLarge,
+                format!("the request is larger than {maximum} bytes; split it"),
+            )
+            .with("maximum", maximum),
             Self::MethodUnknown => Refusal::new(C::Unimplemented, R::MethodUnknown, "there is no such method"),
+            Self::CompressionUnknown => Refusal::new(
+                C::Unimplemented,
+                R::CompressionUnknown,
+                "the request is compressed in a way that this server does not read; send it as it is",
+            ),
         }
     }
 
