@@ -137,7 +137,7 @@ impl Fields {
         // More nanoseconds than a second has would be read as a leap second, which no Timestamp can say.
         let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
         let time = nanos.and_then(|nanos| DateTime::from_timestamp(value.seconds, nanos / 1000 * 1000));
-        let time = time.filter(|time| (DateTime::UNIX_EPOCH..=LATEST).contains(time));
+        let time = time.filter(is_time);
         if time.is_none() {
             self.fault(field, "must be a time from 1970 to 9999");
         }
@@ -152,6 +152,12 @@ impl Fields {
         let mut seen = HashSet::new();
         items.into_iter().enumerate().filter(|(_, item)| seen.insert(key(item))).collect()
     }
+}
+
+/// Whether a time is one that requests and page tokens may say: from 1970 to 9999, which both databases keep.
+#[must_use]
+pub fn is_time(time: &DateTime<Utc>) -> bool {
+    (DateTime::UNIX_EPOCH..=LATEST).contains(time)
 }
 
 const LATEST: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0) {

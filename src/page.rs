@@ -29,12 +29,19 @@ pub struct Page<P> {
 
 impl<P: Serialize + DeserializeOwned> Page<P> {
     /// Reads `page_size` and `page_token`. `list` names the list with everything that determines it but the page: method,
-    /// organization, filter, order.
+    /// organization, filter, order. `is_place` says whether a position can be one in it: whoever knows how tokens are
+    /// written can write one that says anything.
     ///
     /// # Errors
     ///
     /// At once when the token is not one of this list.
-    pub fn read(fields: &mut Fields, size: i32, token: &str, list: String) -> Result<Self, Error> {
+    pub fn read(
+        fields: &mut Fields,
+        size: i32,
+        token: &str,
+        list: String,
+        is_place: impl FnOnce(&P) -> bool,
+    ) -> Result<Self, Error> {
         let size = match u64::try_from(size) {
             Ok(0) => DEFAULT_SIZE,
             Ok(size) => size.min(MAXIMUM_SIZE),
@@ -43,7 +50,10 @@ impl<P: Serialize + DeserializeOwned> Page<P> {
                 DEFAULT_SIZE
             }
         };
-        let after = if token.is_empty() { None } else { Some(position(&list, token).ok_or(Error::PageTokenInvalid)?) };
+        let after = match token {
+            "" => None,
+            token => Some(position(&list, token).filter(is_place).ok_or(Error::PageTokenInvalid)?),
+        };
         Ok(Self { size, after, list })
     }
 

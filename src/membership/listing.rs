@@ -13,6 +13,8 @@ use super::invitations;
 use crate::auth::scope::Scope;
 use crate::entity::membership::Column as C;
 use crate::entity::{invitation, membership};
+use crate::fields::{is_time, parse_uuid};
+use crate::id::UserId;
 
 /// By what a list of members is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,18 @@ impl Listing {
             OrderBy::Email => C::EmailNormalized,
             OrderBy::LastSignInTime => C::LastSignInAt,
         }
+    }
+
+    /// Whether a position can be one in this list, of a member or of somebody who is expected.
+    #[must_use]
+    pub fn has_place(&self, position: &Position) -> bool {
+        let timed = matches!(self.order_by, OrderBy::JoinTime | OrderBy::LastSignInTime);
+        let key = match &position.key {
+            Key::Time(time) => timed && is_time(time),
+            Key::Text(text) => !timed && !text.contains('\0'),
+        };
+        let id = &position.id;
+        key && if position.expected { parse_uuid(id).is_some() } else { UserId::parse(id).is_ok() }
     }
 
     /// Where a member stands in the list.

@@ -7,7 +7,7 @@ use super::shown_invitation;
 use crate::app::App;
 use crate::entity::invitation::State;
 use crate::error::Error;
-use crate::fields::Fields;
+use crate::fields::{Fields, is_time};
 use crate::membership::Identity;
 use crate::membership::invitations::{self, Received, Standing};
 use crate::operation::{self, Query, Reader};
@@ -61,7 +61,7 @@ impl Query for ListInvitations {
             }
         }
         let list = format!("ListInvitations {} {standings:?}", request.organization_id);
-        let page = Page::read(&mut fields, request.page_size, &request.page_token, list)?;
+        let page = Page::read(&mut fields, request.page_size, &request.page_token, list, |_| true)?;
         fields.done(Self { standings, page })
     }
 
@@ -95,7 +95,8 @@ async fn received(
     let mut fields = Fields::new();
     let email = &identity.email.normalized;
     let list = format!("ListReceivedInvitations {email}");
-    let page: Page<Received> = Page::read(&mut fields, request.page_size, &request.page_token, list)?;
+    let place = |(created_at, _): &Received| is_time(created_at);
+    let page = Page::read(&mut fields, request.page_size, &request.page_token, list, place)?;
     let page = fields.done(page)?;
     let now = app.clock.now();
     let mut rows = invitations::list_received(app.database.reader(), email, now, page.after, page.size + 1).await?;

@@ -74,7 +74,8 @@ impl Query for ListMembers {
         };
         let expected = shows(MemberState::Pending);
         let list = format!("ListMembers {} {listing:?} {expected}", request.organization_id);
-        let page = Page::read(&mut fields, request.page_size, &request.page_token, list)?;
+        let place = |position: &Position| listing.has_place(position);
+        let page = Page::read(&mut fields, request.page_size, &request.page_token, list, place)?;
         fields.done(Self { listing, expected, page })
     }
 

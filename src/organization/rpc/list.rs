@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::shown;
 use crate::app::App;
 use crate::error::Error;
-use crate::fields::{Fields, timestamp};
+use crate::fields::{Fields, is_time, timestamp};
 use crate::operation;
 use crate::organization::store::{self, Joined};
 use crate::page::Page;
@@ -28,7 +28,8 @@ async fn list(
 ) -> Result<pb::ListOrganizationsResponse, Error> {
     let mut fields = Fields::new();
     let list = format!("ListOrganizations {} {user_id}", request.show_deleted);
-    let page: Page<Joined> = Page::read(&mut fields, request.page_size, &request.page_token, list)?;
+    let place = |(joined_at, _): &Joined| is_time(joined_at);
+    let page = Page::read(&mut fields, request.page_size, &request.page_token, list, place)?;
     let page = fields.done(page)?;
     let deleted_until = request.show_deleted.then(|| app.clock.now());
     let connection = app.database.reader();
