@@ -67,6 +67,7 @@ impl Fields {
     pub fn https_uri(&mut self, field: &str, value: &str) -> String {
         let sound = value.is_empty()
             || (value.len() <= 2000
+                && value.is_ascii()
                 && value.starts_with("https://")
                 && value.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())));
         if !sound {
