@@ -121,7 +121,8 @@ pub async fn read<Q: Query>(app: &App, request: Request<Q::Request>) -> Result<R
 }
 
 async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Request) -> Result<Q::Response, Error> {
-    let scope = authorized.scope(request.organization_id())?;
+    let scope = authorized.scope(request.organization_id());
+    let scope = scope.or_else(|refusal| all_faults(Err(refusal), Q::parse(request, app).map(|_| ())))?;
     let user_id = authorized.user().ok().map(|user| user.user_id.as_str().to_owned());
     let now = app.clock.now();
     let (found, membership) = match &user_id {
@@ -152,7 +153,10 @@ pub async fn change<C: Command>(app: &App, request: Request<C::Request>) -> Resu
 
 async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Request) -> Result<C::Response, Error> {
     let parsed = all_faults(C::parse(request, app), idempotency::request_id(request).map(|_| ()));
-    let place = C::Actor::place(authorized, request, &parsed)?;
+    let place = match C::Actor::place(authorized, request, &parsed) {
+        Ok(place) => place,
+        Err(refusal) => return all_faults(Err(refusal), parsed.map(|_| ())),
+    };
     if parsed.is_err() {
         // Who may not hears only that; and a faulty request takes no lock.
         C::Actor::glance(app, authorized, place).await?;
