@@ -16,6 +16,7 @@
 //! touch whom; that is a rule of each operation.
 
 pub mod caller;
+pub mod identity;
 pub mod layer;
 pub mod permission;
 pub mod policy;

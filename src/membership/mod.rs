@@ -7,13 +7,11 @@ pub mod rules;
 pub mod store;
 pub mod token;
 
-use crate::auth::caller::UserCaller;
-use crate::email::Email;
-use crate::error::Error;
 use crate::fields::Fields;
 use crate::pb;
 use crate::text;
 
+pub use crate::auth::identity::Identity;
 pub use rpc::Service;
 
 /// Texts in the form in which a search looks into them, so that each is found as it is shown, in any case and with or without
@@ -41,22 +39,5 @@ impl Profile {
             display_name: fields.line(&format!("{field}.display_name"), &profile.display_name, 0..=200),
             avatar_uri: fields.https_uri(&format!("{field}.avatar_uri"), &profile.avatar_uri),
         }
-    }
-}
-
-/// A user who can become a member: one with an address.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The user.
-    pub user_id: String,
-    /// Their verified e-mail address.
-    pub email: Email,
-}
-
-impl Identity {
-    /// The identity of a caller.
-    pub fn of(user: &UserCaller) -> Result<Self, Error> {
-        let email = user.email.as_deref().and_then(|email| Email::parse(email).ok()).ok_or(Error::EmailRequired)?;
-        Ok(Self { user_id: user.user_id.as_str().to_owned(), email })
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Command, Place, store};
 use crate::app::App;
 use crate::auth::caller::{Caller, UserCaller};
+use crate::auth::identity::Identity;
 use crate::auth::policy::RoleDefinition;
 use crate::auth::scope::{Authorized, Scope};
 use crate::entity::{membership, organization};
@@ -137,8 +138,8 @@ impl<C: Command> Actor<C> for Founder {
         Ok(Place { organization: None, answers_in: id::of_user(authorized.user()?.user_id.as_str()) })
     }
 
-    async fn glance(_: &App, _: &Authorized, _: Place) -> Result<(), Error> {
-        Ok(())
+    async fn glance(_: &App, authorized: &Authorized, _: Place) -> Result<(), Error> {
+        Identity::of(authorized.user()?).map(|_| ())
     }
 
     async fn enter(
@@ -176,8 +177,8 @@ impl<C: Command + AnswersInvitation> Actor<C> for Invitee {
         Ok(Place { organization, answers_in: id::of_user(user.user_id.as_str()) })
     }
 
-    async fn glance(_: &App, _: &Authorized, _: Place) -> Result<(), Error> {
-        Ok(())
+    async fn glance(_: &App, authorized: &Authorized, _: Place) -> Result<(), Error> {
+        Identity::of(authorized.user()?).map(|_| ())
     }
 
     async fn enter(

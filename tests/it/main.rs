@@ -9,12 +9,12 @@
 #![expect(clippy::result_large_err, reason = "a test reads a refusal whole")]
 
 mod authorization;
+mod concurrency;
 mod contract;
 mod failures;
 mod harness;
+mod idempotency;
 mod identity;
 mod invitation;
 mod listing;
-mod concurrency;
-mod idempotency;
 mod membership;
