@@ -34,7 +34,7 @@ impl Email {
         if written.len() > MOST_BYTES {
             return Err("must have at most 254 bytes");
         }
-        if text::has_control(written) {
+        if text::has_control(written) || written.contains(text::is_joiner) {
             return Err("must not contain control or direction characters");
         }
         let (local, domain) = written.rsplit_once('@').ok_or("must have an @, as in name@example.com")?;
@@ -91,6 +91,7 @@ mod tests {
             "a@x.com,b@x.com",
             "a\0@x.com",
             "a\u{202e}@x.com",
+            "a\u{200d}@x.com",
             "a@x@y.com",
             ".a@x.com",
         ] {
