@@ -290,7 +290,7 @@ database_tests! {
                 let Err(refused) = outcome else { continue };
                 match refused.is() {
                     (Code::FailedPrecondition, "INVITATION_NOT_PENDING") => {
-                        assert_eq!(refused.metadata["state"], state)
+                        assert_eq!(refused.metadata["state"], state);
                     }
                     // Its token is worthless since the resend.
                     (Code::NotFound, "INVITATION_NOT_FOUND") if resent && matches!(*name, "accept" | "decline") => {}

@@ -80,8 +80,8 @@ pub(crate) struct Sent {
     pub(crate) resent: bool,
 }
 
-fn days(days: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds: days * 24 * 3600, nanos: 0 })
+fn days(days: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds: days * 24 * 3600, nanos: 0 }
 }
 
 fn sent(invitation: Option<pb::Invitation>, token: String, resent: bool) -> Sent {
@@ -98,8 +98,13 @@ impl Person {
         match deed {
             Deed::Invite(emails, role, ttl) => {
                 let role = role.to_owned();
-                let request =
-                    pb::InviteMembersRequest { organization_id, emails, role, ttl: days(ttl), ..Default::default() };
+                let request = pb::InviteMembersRequest {
+                    organization_id,
+                    emails,
+                    role,
+                    ttl: Some(days(ttl)),
+                    ..Default::default()
+                };
                 let invited = answer(members.invite_members(request).await)?.invited;
                 Ok(invited.into_iter().map(|one| sent(one.invitation, one.token, one.resent)).collect())
             }
@@ -107,7 +112,7 @@ impl Person {
                 let request = pb::ResendInvitationRequest {
                     organization_id,
                     invitation_id,
-                    ttl: days(ttl),
+                    ttl: Some(days(ttl)),
                     ..Default::default()
                 };
                 let resent = answer(members.resend_invitation(request).await)?;
