@@ -9,6 +9,7 @@
 #![expect(clippy::result_large_err, reason = "a test reads a refusal whole")]
 
 mod authorization;
+mod binary;
 mod concurrency;
 mod contract;
 mod failures;
@@ -18,3 +19,5 @@ mod identity;
 mod invitation;
 mod listing;
 mod membership;
+mod operations;
+mod readme;

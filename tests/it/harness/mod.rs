@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod binary;
 pub(crate) mod members;
 pub(crate) mod methods;
 pub(crate) mod person;

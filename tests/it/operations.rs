@@ -1,0 +1,343 @@
+//! Operations: health, reflection, the graceful stop, a database that goes away and returns, calls that are given up.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, Statement, TransactionTrait as _};
+use tenantry::database::{Database, DatabaseError, DatabaseSettings};
+use tenantry::pb;
+use tokio::net::TcpStream;
+use tokio_stream::StreamExt as _;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::{v1, v1alpha};
+
+use crate::harness::binary::{Home, Process, tenantry, until};
+use crate::harness::person::{Person, answer};
+use crate::harness::postgres::Server;
+use crate::harness::refused::refused;
+use crate::harness::world::World;
+use crate::harness::{Backend, database_tests};
+
+/// By these names health tells what follows the database.
+const READINESS: [&str; 5] =
+    ["", "readiness", "tenantry.v1.OrganizationService", "tenantry.v1.MembershipService", "tenantry.v1.BillingService"];
+
+async fn health(channel: &Channel, service: &str) -> Result<ServingStatus, Status> {
+    let request = HealthCheckRequest { service: service.into() };
+    HealthClient::new(channel.clone()).check(request).await.map(|answer| answer.into_inner().status())
+}
+
+async fn until_health(channel: &Channel, service: &str, expected: ServingStatus) {
+    let what = format!("`{service}` is {}", expected.as_str_name());
+    until(&what, async || health(channel, service).await.is_ok_and(|status| status == expected)).await;
+}
+
+/// A transaction that holds every organization's lock.
+async fn holding(database: &sea_orm::DatabaseConnection) -> DatabaseTransaction {
+    let held = database.begin().await.expect("a transaction");
+    held.execute_unprepared("UPDATE organization SET version = version").await.expect("the organizations are held");
+    held
+}
+
+// === health
+
+database_tests! {
+    async fn health_is_told_by_name(backend: Backend) {
+        let world = World::new(backend).await;
+        let channel = world.channel();
+        for service in READINESS.into_iter().chain(["liveness"]) {
+            until_health(&channel, service, ServingStatus::Serving).await;
+        }
+        let status = health(&channel, "tenantry.v1.NoService").await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        world.end().await;
+    }
+}
+
+// === reflection
+
+/// What a list of services must be, in order.
+const SERVICES: [&str; 7] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "tenantry.testing.v1.ClockService",
+    "tenantry.v1.BillingService",
+    "tenantry.v1.MembershipService",
+    "tenantry.v1.OrganizationService",
+];
+
+/// Asks one version of reflection for the services, or is refused.
+macro_rules! services {
+    ($version:ident, $channel:expr) => {{
+        use $version::server_reflection_client::ServerReflectionClient;
+        use $version::server_reflection_request::MessageRequest;
+        use $version::server_reflection_response::MessageResponse;
+        let request = $version::ServerReflectionRequest {
+            message_request: Some(MessageRequest::ListServices(String::new())),
+            ..Default::default()
+        };
+        match ServerReflectionClient::new($channel).server_reflection_info(tokio_stream::iter([request])).await {
+            Err(status) => Err(status.code()),
+            Ok(answers) => {
+                let answer = answers.into_inner().next().await.expect("an answer").expect("no refusal");
+                let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+                    panic!("another answer: {answer:?}");
+                };
+                let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+                names.sort();
+                Ok(names)
+            }
+        }
+    }};
+}
+
+#[tokio::test]
+async fn reflection_names_the_services_in_both_versions() {
+    let world = World::new(Backend::Sqlite).await;
+    let expected: Vec<_> = SERVICES.into_iter().filter(|name| !name.contains("reflection")).collect();
+    for named in [services!(v1, world.channel()), services!(v1alpha, world.channel())] {
+        let named = named.expect("a list");
+        let named: Vec<_> = named.iter().filter(|name| !name.contains("reflection")).collect();
+        assert_eq!(named, expected);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn reflection_can_be_switched_off() {
+    let home = Home::new(Backend::Sqlite).await;
+    let mut server = Process::start(home.tenantry(&["--reflection", "false"])).await;
+    assert_eq!(services!(v1, server.channel()), Err(Code::Unimplemented));
+    assert_eq!(services!(v1alpha, server.channel()), Err(Code::Unimplemented));
+    Person::new(server.channel(), "ann").founds("Acme").await;
+    server.stop().await;
+    // Lines for grpcurl would not work.
+    assert_eq!(server.printed(), Vec::<String>::new());
+}
+
+// === the id of a call
+
+database_tests! {
+    async fn every_answer_and_every_refusal_tells_the_id_of_its_call(backend: Backend) {
+        let world = World::new(backend).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let asking = |id: Option<&'static str>| {
+            let mut request = Request::new(pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone() });
+            if let Some(id) = id {
+                request.metadata_mut().insert("x-request-id", id.parse().expect("ascii"));
+            }
+            request
+        };
+        let told = |metadata: &tonic::metadata::MetadataMap| {
+            let mut ids = metadata.get_all("x-request-id").iter();
+            let id = ids.next().expect("an id").to_str().expect("text").to_owned();
+            assert_eq!(ids.next(), None, "one id");
+            id
+        };
+        let answered = ann.billing().get_seat_usage(asking(Some("my-own-id"))).await.expect("seats");
+        assert_eq!(told(answered.metadata()), "my-own-id");
+
+        let stranger = ann.acting_in("0198c1d2-7b7e-7cc3-98c4-dc0c0c07398f", "owner");
+        let status = stranger.billing().get_seat_usage(asking(Some("another-id"))).await.unwrap_err();
+        assert_eq!(refused(&status).reason, "ORGANIZATION_MISMATCH");
+        assert_eq!(told(status.metadata()), "another-id");
+        let nobody = Person { identity: crate::harness::person::Identity::default(), ..ann.clone() };
+        let status = nobody.billing().get_seat_usage(asking(Some("a-third-id"))).await.unwrap_err();
+        assert_eq!(refused(&status).reason, "IDENTITY_MISSING");
+        assert_eq!(told(status.metadata()), "a-third-id");
+
+        let made = told(ann.billing().get_seat_usage(asking(None)).await.expect("seats").metadata());
+        uuid::Uuid::parse_str(&made).expect("an id of the server's own making");
+        let again = told(ann.billing().get_seat_usage(asking(None)).await.expect("seats").metadata());
+        assert_ne!(made, again);
+
+        // One that would forge a line of the log, or fill it, is not taken.
+        for bad in ["two words", "tab\there", Box::leak("x".repeat(129).into_boxed_str())] {
+            let replaced = told(ann.billing().get_seat_usage(asking(Some(bad))).await.expect("seats").metadata());
+            uuid::Uuid::parse_str(&replaced).expect("an id of the server's own making");
+        }
+        world.end().await;
+    }
+
+    async fn events_know_the_id_of_their_call(backend: Backend) {
+        let world = World::new(backend).await;
+        let ann = world.person("ann");
+        let mut request = Request::new(pb::CreateOrganizationRequest { name: "Acme".into(), ..Default::default() });
+        request.metadata_mut().insert("x-request-id", "the-founding".parse().expect("ascii"));
+        answer(ann.organizations().create_organization(request).await).expect("founded");
+        assert_eq!(world.number("SELECT count(*) FROM event WHERE request_id = 'the-founding'").await, 2);
+        assert_eq!(world.number("SELECT count(*) FROM event").await, 2);
+        world.end().await;
+    }
+}
+
+// === the stop
+
+database_tests! {
+    async fn a_stop_lets_the_call_under_way_finish_and_refuses_new_ones(backend: Backend) {
+        let mut world = World::new(backend).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let channel = world.channel();
+        until_health(&channel, "readiness", ServingStatus::Serving).await;
+        let watching = HealthCheckRequest { service: "readiness".into() };
+        let mut watched = HealthClient::new(channel.clone()).watch(watching).await.expect("a stream").into_inner();
+        assert_eq!(watched.message().await.expect("a status").map(|told| told.status()), Some(ServingStatus::Serving));
+
+        let database = world.database().await;
+        let held = holding(&database).await;
+        let mut inviting = pin!(ann.tries_to_invite(&["bob@example.com"], "member"));
+        tokio::select! {
+            biased;
+            outcome = &mut inviting => panic!("it did not wait for the lock: {outcome:?}"),
+            // Sent after it on the same connection: when this is answered, that is under way.
+            _ = ann.seats() => {}
+        }
+        let server = world.servers.pop().expect("a server");
+        server.stop.cancel();
+        // Whoever watches hears it first, and does not hold up the stop.
+        let hearing = async {
+            let told = watched.message().await.expect("a status").map(|told| told.status());
+            (told, watched.message().await.expect("an end"))
+        };
+        let heard = tokio::time::timeout(Duration::from_secs(10), hearing).await.expect("the stream ends");
+        assert_eq!(heard, (Some(ServingStatus::NotServing), None));
+        until("new connections are refused", async || TcpStream::connect(server.address).await.is_err()).await;
+        assert!(!server.task.is_finished(), "it did not wait for the call under way");
+
+        held.rollback().await.expect("let go");
+        assert_eq!(inviting.await.expect("the call under way finished").len(), 1);
+        let stopped = Instant::now();
+        server.task.await.expect("no panic").expect("no failure");
+        assert!(stopped.elapsed() < Duration::from_secs(5), "it took {:?} with nothing to do", stopped.elapsed());
+        database.close().await.expect("closed");
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_serves_one_server() {
+    let world = World::new(Backend::Sqlite).await;
+    let settings = DatabaseSettings::new(&world.url);
+    let second = Database::connect(&settings).await.unwrap_err();
+    assert!(matches!(second, DatabaseError::InUse(_)), "{second:?}");
+    let said = second.to_string();
+    assert!(said.contains("test.db") && said.contains("in use by another process"), "{said}");
+    world.end().await;
+}
+
+// === calls that are given up
+
+database_tests! {
+    async fn a_call_that_is_given_up_leaves_nothing_behind(backend: Backend) {
+        let world = World::new(backend).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let zoe = world.person("zoe").founds("Zoo").await;
+        let database = world.database().await;
+        let held = holding(&database).await;
+        // More of them than there are connections.
+        let emails: Vec<_> = (0..20).map(|number| format!("p{number}@example.com")).collect();
+        let calls = || futures::future::join_all(emails.iter().map(async |email| ann.tries_to_invite(&[email], "member").await));
+        // Given up as soon as they have come, whatever they are at.
+        for _ in 0..5 {
+            tokio::select! {
+                biased;
+                outcomes = calls() => panic!("they did not wait for the lock: {outcomes:?}"),
+                () = answers(&ann) => {}
+            }
+        }
+        // Given up while they wait for the lock.
+        if backend == Backend::Postgres {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            tokio::select! {
+                biased;
+                outcomes = calls() => panic!("they did not wait for the lock: {outcomes:?}"),
+                () = until("a call waits for the lock", async || world.number(waiting).await > 0) => {}
+            }
+        }
+        held.rollback().await.expect("let go");
+        database.close().await.expect("closed");
+
+        assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
+        assert_eq!(ann.seats().await, "2 / 4 seats");
+        assert_eq!(zoe.invites(&["yan@example.com"], "member").await.len(), 1);
+        assert_eq!(world.number("SELECT count(*) FROM invitation").await, 2);
+        assert_eq!(world.events(&ann.organization_id).await.len(), 3);
+        if backend == Backend::Postgres {
+            // The calls are over for the server, too: no transaction of theirs is left open.
+            let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                        AND xact_start IS NOT NULL";
+            until("no transaction is open", async || world.number(open).await == 0).await;
+        }
+        world.end().await;
+    }
+}
+
+/// What needs no database is answered.
+async fn answers(person: &Person) {
+    answer(person.billing().list_plans(pb::ListPlansRequest {}).await).expect("plans");
+}
+
+// === a database that goes away and returns
+
+/// Well below the 30 seconds that a statement may take.
+const PROMPT: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_away_is_told_at_once_and_found_again() {
+    let postgres = Server::start_private();
+    let name = postgres.create_database(None).await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut command = tenantry(directory.path());
+    command.env("TENANTRY_DATABASE_URL", postgres.url(&name));
+    let mut server = Process::start(command).await;
+    let channel = server.channel();
+    let ann = Person::new(channel.clone(), "ann").founds("Acme").await;
+    let inviting = || futures::future::join_all((0..20).map(|_| ann.tries_to_invite(&["bob@example.com"], "member")));
+    until_health(&channel, "readiness", ServingStatus::Serving).await;
+    // Every connection that there may be is open, to be stale after the restart.
+    let behind = sea_orm::Database::connect(postgres.url(&name)).await.expect("the database");
+    let held = holding(&behind).await;
+    let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let waiting = || behind.query_all_raw(Statement::from_string(DbBackend::Postgres, waiting));
+    let release = async {
+        until("all wait for the lock", async || waiting().await.expect("told").len() == 16).await;
+        held.rollback().await.expect("let go");
+    };
+    let (outcomes, ()) = tokio::join!(inviting(), release);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    behind.close().await.expect("closed");
+
+    postgres.stop().await;
+    let asked = Instant::now();
+    let invited = ann.tries_to_invite(&["bob@example.com"], "member").await.unwrap_err();
+    assert_eq!(invited.is(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
+    let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone() };
+    let read = answer(ann.billing().get_seat_usage(request).await).unwrap_err();
+    assert_eq!(read.is(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
+    assert!(invited.retry && read.retry, "it says when to try again");
+    assert!(asked.elapsed() < PROMPT, "two calls took {:?}", asked.elapsed());
+    answers(&ann).await;
+    for service in READINESS {
+        until_health(&channel, service, ServingStatus::NotServing).await;
+    }
+    assert_eq!(health(&channel, "liveness").await.expect("a status"), ServingStatus::Serving);
+
+    // Connections that lay idle for a second are tested; this outage shall not be shorter.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    postgres.start().await;
+    let outcomes = inviting().await;
+    assert!(outcomes.iter().all(Result::is_ok), "nothing is wrong any more: {outcomes:?}");
+    let returned = Instant::now();
+    until_health(&channel, "readiness", ServingStatus::Serving).await;
+    assert!(returned.elapsed() < PROMPT, "it took {:?} to be ready", returned.elapsed());
+    assert_eq!(ann.seats().await, "2 / 4 seats");
+    assert_eq!(health(&channel, "liveness").await.expect("a status"), ServingStatus::Serving);
+    let told: Vec<_> = server.log().into_iter().filter(|line| line.contains("ready: ")).collect();
+    assert_eq!(told.len(), 3, "{told:#?}");
+    server.stop().await;
+}
