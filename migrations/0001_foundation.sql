@@ -89,6 +89,8 @@ CREATE TABLE invitation (
     -- SHA-256 of the token's secret; the token itself is nowhere.
     token_hash       bytea       NOT NULL,
     inviter_user_id  text        NOT NULL {bytewise},
+    -- The role in which they sent it: by its right the invitee gets the role that is offered.
+    inviter_role     text        NOT NULL {bytewise},
     invitee_user_id  text        {bytewise},
     send_count       integer     NOT NULL,
     created_at       timestamptz NOT NULL,

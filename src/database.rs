@@ -70,6 +70,8 @@ pub enum DatabaseError {
 pub struct Database {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
+    /// A connection of its own for signs of life: readiness follows the database, not how busy this process is.
+    probe: DatabaseConnection,
     /// Held for as long as the process uses the SQLite file.
     _lock: Option<File>,
 }
@@ -98,6 +100,8 @@ impl Database {
                 ("idle_in_transaction_session_timeout", "60s"),
             ])
         });
+        let mut for_probe = options.clone();
+        for_probe.max_connections(1).connect_lazy(true);
         let connection = match sea_orm::Database::connect(options).await {
             Ok(connection) => connection,
             // The pool tried for as long as a call may wait, and says only that. One more try says why.
@@ -105,7 +109,8 @@ impl Database {
                 return Err(DatabaseError::Connect(target.connect().await.err().map_or(error, said_by_driver)));
             }
         };
-        Ok(Self { reader: connection.clone(), writer: connection, _lock: None })
+        let probe = sea_orm::Database::connect(for_probe).await?;
+        Ok(Self { reader: connection.clone(), writer: connection, probe, _lock: None })
     }
 
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
@@ -130,7 +135,7 @@ impl Database {
         // The writer first: it makes the file.
         let writer = opening(false).await?;
         let reader = opening(true).await?;
-        Ok(Self { reader, writer, _lock: Some(lock) })
+        Ok(Self { probe: reader.clone(), reader, writer, _lock: Some(lock) })
     }
 
     /// Brings it to the newest schema.
@@ -161,13 +166,14 @@ impl Database {
         begun.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
     }
 
-    /// Asks for a sign of life, of whoever writes: that is what readiness means.
+    /// Asks for a sign of life.
     pub async fn ping(&self) -> Result<(), DbErr> {
-        self.writer.execute_unprepared("SELECT 1").await.map(|_| ())
+        self.probe.execute_unprepared("SELECT 1").await.map(|_| ())
     }
 
     /// Closes every connection.
     pub async fn close(self) -> Result<(), DbErr> {
+        self.probe.close().await?;
         self.reader.close().await?;
         self.writer.close().await
     }

@@ -29,6 +29,8 @@ pub struct Model {
     pub token_hash: Vec<u8>,
     /// The user who sent it last.
     pub inviter_user_id: String,
+    /// The role in which they sent it.
+    pub inviter_role: String,
     /// The user who accepted or declined it.
     pub invitee_user_id: Option<String>,
     /// How often it was sent.

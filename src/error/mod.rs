@@ -87,7 +87,7 @@ pub enum Error {
     #[error("the invitation has expired")]
     InvitationExpired { invitation_id: Uuid, expired_at: DateTime<Utc> },
     #[error("the role of the invitation is gone")]
-    InvitationRoleUnknown { role: String },
+    InvitationRoleNotGrantable { role: String },
     #[error("fewer seats than are used")]
     SeatsBelowUsed { requested: i64, members: i64, pending: i64 },
     #[error("the plan does not allow that many seats")]

@@ -210,10 +210,10 @@ impl Error {
             )
             .with("invitation_id", invitation_id)
             .with("expire_time", expired_at.to_rfc3339()),
-            Self::InvitationRoleUnknown { role } => Refusal::new(
+            Self::InvitationRoleNotGrantable { role } => Refusal::new(
                 C::FailedPrecondition,
-                R::InvitationRoleUnknown,
-                format!("the invitation offers the role {role}, which the role policy does not have any more"),
+                R::InvitationRoleNotGrantable,
+                format!("the role policy does not let the role {role} be granted by this invitation any more; have it sent anew"),
             )
             .with("role", role),
             Self::SeatsBelowUsed { requested, members, pending } => Refusal::new(

@@ -32,6 +32,11 @@ pub(super) fn pending(scope: Scope) -> sea_orm::Select<invitation::Entity> {
     of(scope).filter(is_pending())
 }
 
+/// Whether a pending invitation is open, as `rules::is_expired` has it.
+pub(super) fn is_open(now: DateTime<Utc>) -> SimpleExpr {
+    C::ExpiresAt.gt(now).and(Expr::cust("invitation.holds_seat"))
+}
+
 /// Finds an invitation.
 pub async fn find(
     connection: &impl ConnectionTrait,
@@ -71,6 +76,7 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
             C::HoldsSeat,
             C::TokenHash,
             C::InviterUserId,
+            C::InviterRole,
             C::SendCount,
             C::SentAt,
             C::ExpiresAt,
@@ -133,8 +139,8 @@ pub enum Standing {
 fn in_any(standings: &[Standing], now: DateTime<Utc>) -> Condition {
     let pending = || Condition::all().add(is_pending());
     standings.iter().fold(Condition::any(), |any, standing| match standing {
-        Standing::Open => any.add(pending().add(C::ExpiresAt.gt(now))),
-        Standing::Expired => any.add(pending().add(C::ExpiresAt.lte(now))),
+        Standing::Open => any.add(pending().add(is_open(now))),
+        Standing::Expired => any.add(pending().add(is_open(now).not())),
         Standing::Ended(state) => any.add(C::State.eq(*state)),
     })
 }
@@ -177,7 +183,7 @@ pub async fn list_received(
     let mut rows = invitation::Entity::find()
         .filter(C::EmailNormalized.eq(email))
         .filter(is_pending())
-        .filter(C::ExpiresAt.gt(now))
+        .filter(is_open(now))
         .join(JoinType::InnerJoin, relation)
         .select_also(organization::Entity)
         .filter(organization::Column::DeletedAt.is_null())

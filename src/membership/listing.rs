@@ -175,7 +175,7 @@ pub async fn list_expected(
         OrderBy::DisplayName | OrderBy::Email => Expr::col(I::EmailNormalized),
         OrderBy::LastSignInTime => Expr::val(DateTime::<Utc>::UNIX_EPOCH),
     };
-    let mut rows = invitations::pending(scope).filter(I::ExpiresAt.gt(now));
+    let mut rows = invitations::pending(scope).filter(invitations::is_open(now));
     if !listing.roles.is_empty() {
         rows = rows.filter(I::Role.is_in(listing.roles.clone()));
     }

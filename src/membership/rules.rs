@@ -58,6 +58,16 @@ pub fn open(invitation: &invitation::Model, now: DateTime<Utc>) -> Result<(), Er
     Ok(())
 }
 
+/// Whether the role that an invitation offers can still be granted by right of the role that sent it. The role policy may
+/// have changed since; that the sender has changed or gone takes nothing back.
+pub fn still_grantable(policy: &RolePolicy, invitation: &invitation::Model) -> Result<(), Error> {
+    let inviter = policy.role(&invitation.inviter_role);
+    if policy.role(&invitation.role).is_some() && inviter.is_some_and(|inviter| inviter.invites(&invitation.role)) {
+        return Ok(());
+    }
+    Err(Error::InvitationRoleNotGrantable { role: invitation.role.clone() })
+}
+
 /// Whether an invitation can be resent or canceled: also an expired one can.
 pub fn pending(invitation: &invitation::Model) -> Result<(), Error> {
     let state = match invitation.state {

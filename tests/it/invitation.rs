@@ -300,6 +300,7 @@ database_tests! {
             send_time: Some(world.wire_time()),
             expire_time: Some(world.wire_time_in(TimeDelta::days(2))),
             inviter_user_id: "ada".into(),
+            inviter_role: "admin".into(),
             send_count: 2,
             ..of(&sent).clone()
         };
@@ -698,7 +699,7 @@ database_tests! {
         let (ann, ada) = (ann.at(world.channel()), ada.at(world.channel()));
         let bob = world.person("bob");
         let refused = bob.tries_to_accept(&sent[0].token).await.expect_err("no such role");
-        assert_eq!(refused.is(), (Code::FailedPrecondition, "INVITATION_ROLE_UNKNOWN"));
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "INVITATION_ROLE_NOT_GRANTABLE"));
         assert_eq!(refused.metadata["role"], "guest");
         assert_eq!(ann.invitation(id(&sent[0])).await.expect("found").state(), InvitationState::Pending);
         assert_eq!(ann.seats().await, "5 / 100 seats");
@@ -709,13 +710,43 @@ database_tests! {
         assert_eq!(ada.tries_to_resend(id(&sent[1])).await.expect_err("nor resend it").is(), refused.is());
         assert_eq!(ada.tries_to_cancel(&[id(&sent[1])]).await.expect_err("nor cancel it").is(), refused.is());
         let refused = ann.tries_to_resend(id(&sent[1])).await.expect_err("nobody could accept it");
-        assert_eq!(refused.is(), (Code::FailedPrecondition, "INVITATION_ROLE_UNKNOWN"));
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "INVITATION_ROLE_NOT_GRANTABLE"));
         let again = ann.invites(&["bob@example.com"], "member").await.remove(0);
         assert!(again.resent);
         assert_eq!(bob.accepts(&again.token).await.role, "member");
         ann.tries_to_cancel(&[id(&sent[1])]).await.expect("canceled");
         world.person("dee").tries_to_decline(&sent[2].token).await.expect("declined");
         assert_eq!(ann.seats().await, "3 / 100 seats");
+        world.end().await;
+    }
+
+    async fn a_role_that_the_inviters_may_not_grant_any_more_is_not_granted_by_accepting(backend: Backend) {
+        let mut world = World::with(backend, under("shared-billing")).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let ada = ann.brings("ada", "admin").await;
+        let by_admin = ada.invites(&["bob@example.com", "cas@example.com"], "admin").await;
+        let by_owner = ann.invites(&["dee@example.com"], "admin").await;
+
+        // Where only an owner makes admins.
+        world.switches_policy_to("guarded-admin").await;
+        let bob = world.person("bob");
+        let refused = bob.tries_to_accept(&by_admin[0].token).await.expect_err("an admin makes no admins any more");
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "INVITATION_ROLE_NOT_GRANTABLE"));
+        assert_eq!(world.person("dee").accepts(&by_owner[0].token).await.role, "admin");
+        let ann = ann.at(world.channel());
+        let anew = ann.tries_to_resend(id(&by_admin[0])).await.expect("an owner does");
+        assert_eq!(bob.accepts(&anew.token).await.role, "admin");
+        world.person("cas").tries_to_decline(&by_admin[1].token).await.expect("declined");
+        world.end().await;
+    }
+
+    async fn an_invitation_outlives_its_inviter(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let ada = ann.brings("ada", "admin").await;
+        let sent = ada.invites(&["bob@example.com"], "admin").await;
+        ann.tries_to_remove("ada").await.expect("removed");
+        assert_eq!(world.person("bob").accepts(&sent[0].token).await.role, "admin");
         world.end().await;
     }
 

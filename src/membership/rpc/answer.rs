@@ -110,9 +110,7 @@ impl Command for AcceptInvitation {
 
     async fn run(&self, unit: &mut Unit<'_, Invitee>) -> Result<Self::Response, Error> {
         let (organization, mut invitation, identity) = answerable(unit, &self.reference).await?;
-        if unit.app.policy.role(&invitation.role).is_none() {
-            return Err(Error::InvitationRoleUnknown { role: invitation.role });
-        }
+        rules::still_grantable(&unit.app.policy, &invitation)?;
         if store::find(unit.transaction(), unit.scope(), &identity.user_id).await?.is_some() {
             return Err(Error::AlreadyMember { user_id: identity.user_id });
         }

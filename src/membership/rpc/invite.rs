@@ -95,7 +95,7 @@ impl Command for ResendInvitation {
         rules::pending(&earlier)?;
         rules::may_invite(&unit.app.policy, &unit.actor.role, &earlier.role)?;
         if unit.app.policy.role(&earlier.role).is_none() {
-            return Err(Error::InvitationRoleUnknown { role: earlier.role });
+            return Err(Error::InvitationRoleNotGrantable { role: earlier.role });
         }
         let outgoing = Outgoing {
             index: 0,
@@ -192,6 +192,7 @@ fn written(
         holds_seat: true,
         token_hash: token.hash(),
         inviter_user_id: unit.actor.membership.user_id.clone(),
+        inviter_role: unit.actor.membership.role.clone(),
         invitee_user_id: None,
         send_count: item.earlier.as_ref().map_or(0, |earlier| earlier.send_count).saturating_add(1),
         created_at: item.earlier.as_ref().map_or(unit.now, |earlier| earlier.created_at),

@@ -128,6 +128,7 @@ fn shown_invitation(row: &invitation::Model, now: DateTime<Utc>) -> pb::Invitati
         inviter_user_id: row.inviter_user_id.clone(),
         invitee_user_id: row.invitee_user_id.clone().unwrap_or_default(),
         send_count: row.send_count,
+        inviter_role: row.inviter_role.clone(),
     }
 }
 
