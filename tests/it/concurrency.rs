@@ -562,7 +562,7 @@ database_tests! {
     }
 }
 
-/// The clocks of two machines never agree: by the second server's the invitation has expired, by the first's it has not.
+/// Two clocks never agree: by that of the second server the invitation has expired, by that of the first it has not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seat_that_a_server_with_a_fast_clock_gave_away_is_not_accepted_at_a_slow_one() {
     let mut world =

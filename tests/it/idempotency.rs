@@ -259,9 +259,12 @@ database_tests! {
         log.gained(&world, &["organization.deleted", "organization.undeleted"]).await;
 
         once!(ann, billing.update_subscription(seats(9, 20))).unwrap();
+        let request = pb::EnsureDefaultOrganizationRequest { request_id: id(21), ..Default::default() };
+        let own = now_and_later!(later, world, world.person("ann"), organizations.ensure_default_organization(request));
+        assert!(own.created);
         let before = everything(&world).await;
         world.pass(TimeDelta::hours(24) - TimeDelta::microseconds(1));
-        assert_eq!(later.len(), 20);
+        assert_eq!(later.len(), 21);
         for repetition in later {
             repetition.await;
         }
@@ -600,6 +603,26 @@ database_tests! {
             })
         )
         .unwrap();
+        let ensured = once!(
+            ann,
+            organizations.ensure_default_organization(pb::EnsureDefaultOrganizationRequest {
+                request_id: id(1),
+                validate_only: true,
+                ..Default::default()
+            })
+        );
+        assert!(ensured.unwrap().created);
+        let signed_in = once!(
+            world.service("idp"),
+            members.record_sign_in(pb::RecordSignInRequest {
+                organization_id: ann.organization_id.clone(),
+                user_id: "bob".into(),
+                request_id: id(1),
+                validate_only: true,
+                ..Default::default()
+            })
+        );
+        assert!(signed_in.unwrap().member.unwrap().last_sign_in_time.is_some());
         assert_eq!(everything(&world).await, before);
 
         // The id is still free; and once it is taken, a rehearsal neither hears that answer nor is refused for it.
