@@ -127,7 +127,7 @@ fn requests(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
             }
             writeln!(
                 code,
-                "impl MutationRequest for {} {{ const METHOD: &'static str = {:?}; fn request_id(&self) -> &str {{ &self.request_id }} fn validate_only(&self) -> bool {{ self.validate_only }} }}",
+                "impl MutationRequest for {} {{ const METHOD: &'static str = {:?}; fn request_id(&self) -> &str {{ &self.request_id }} fn validate_only(&self) -> bool {{ self.validate_only }} fn without_request_id(&self) -> Self {{ Self {{ request_id: String::new(), ..self.clone() }} }} }}",
                 input.name(),
                 method.name()
             )?;

@@ -122,6 +122,11 @@ pub fn of_user(user_id: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("tenantry user {user_id}").as_bytes())
 }
 
+/// The id under which the log of events knows a call whose own id must not be kept.
+pub fn of_call(request_id: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("tenantry call {}", request_id.to_ascii_lowercase()).as_bytes())
+}
+
 /// Eight letters and digits that nobody else has chosen. None if the machine has no random numbers.
 pub fn random_suffix() -> Option<String> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";

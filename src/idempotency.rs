@@ -51,7 +51,7 @@ impl RequestKey {
         Ok(Some(Self {
             organization_id,
             id_hash: hash(&[b"request", id]).to_vec(),
-            payload_hash: hash(&[R::METHOD.as_bytes(), &request.encode_to_vec()]).to_vec(),
+            payload_hash: hash(&[R::METHOD.as_bytes(), &request.without_request_id().encode_to_vec()]).to_vec(),
             sealing: hash(&[b"seal", caller.as_bytes(), id]),
             caller,
         }))

@@ -26,6 +26,9 @@ pub trait MutationRequest {
     const METHOD: &'static str;
     /// The caller's idempotency key; empty when there is none.
     fn request_id(&self) -> &str;
+    /// What it asks, whatever the key.
+    #[must_use]
+    fn without_request_id(&self) -> Self;
     /// Whether to check everything and change nothing.
     fn validate_only(&self) -> bool;
 }

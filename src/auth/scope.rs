@@ -15,6 +15,7 @@ use super::policy::{RoleDefinition, RolePolicy};
 use crate::entity::{membership, organization};
 use crate::error::{Error, Violation};
 use crate::fields::parse_uuid;
+use crate::id;
 use crate::pb::Permission;
 
 /// A call that the layer let through: who makes it and what the RPC requires.
@@ -34,6 +35,17 @@ impl Authorized {
     /// The id under which the logs know the call.
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// The same call, with another id for the log of events if its own is also its idempotency key: that key opens the
+    /// stored answer, and must not stand in the database.
+    #[must_use]
+    pub fn hiding(&self, key: &str) -> Self {
+        let mut hidden = self.clone();
+        if !key.is_empty() && self.request_id.eq_ignore_ascii_case(key) {
+            hidden.request_id = Arc::from(id::of_call(key).to_string());
+        }
+        hidden
     }
 
     /// The user, for RPCs that users call for themselves.

@@ -165,6 +165,7 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
     // A rehearsal neither hears an earlier answer nor leaves one.
     let key =
         if request.validate_only() { None } else { RequestKey::of(request, authorized.caller(), place.answers_in)? };
+    let authorized = &authorized.hiding(request.request_id());
     let attempt =
         Attempt { app, authorized, command: &parsed, key: key.as_ref(), place, keep: !request.validate_only() };
     let mut attempts = 1;
