@@ -48,8 +48,10 @@ impl Query for ListInvitations {
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let mut standings = Vec::new();
-        for (index, number) in request.states.iter().take(100).enumerate() {
-            match InvitationState::try_from(*number) {
+        let states = Fields::distinct(request.states.iter().copied(), |number| *number);
+        // Of more different ones than there are states, some are wrong; nobody wants to hear of each.
+        for (index, number) in states.into_iter().take(100) {
+            match InvitationState::try_from(number) {
                 Ok(InvitationState::Pending) => standings.push(Standing::Open),
                 Ok(InvitationState::Expired) => standings.push(Standing::Expired),
                 Ok(InvitationState::Accepted) => standings.push(Standing::Ended(State::Accepted)),
