@@ -2,7 +2,7 @@
 //!
 //! [`Authorized`] is what the layer leaves with a request it let through; [`Scope`] is made from it alone, and only for the
 //! organization that the caller acts in. No tenant data is read or written without a `Scope`, and what a member may do is
-//! decided on the role that is *stored*, by [`admit`].
+//! decided on the role that is *stored*, by [`Authorized::admit`].
 
 use std::sync::Arc;
 
