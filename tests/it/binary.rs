@@ -176,8 +176,8 @@ async fn a_minted_token_opens_the_server_that_has_its_secret() {
     let mut forged = tenantry(home.directory.path());
     forged.args(["token", "--subject", "ann", "--jwt-secret", "another secret that nobody would guess"]);
     forged.args(["--issuer", "https://id.example.com", "--audience", "tenantry"]);
-    let forger = bearing(&server, printed(forged).await.trim_end());
-    let refused = answer(forger.billing().list_plans(pb::ListPlansRequest {}).await).unwrap_err();
+    let impostor = bearing(&server, printed(forged).await.trim_end());
+    let refused = answer(impostor.billing().list_plans(pb::ListPlansRequest {}).await).unwrap_err();
     assert_eq!(refused.is(), (Code::Unauthenticated, "TOKEN_INVALID"));
 
     let trusting = Person::new(server.channel(), "ann");

@@ -9,9 +9,12 @@
 #![expect(clippy::result_large_err, reason = "a test reads a refusal whole")]
 
 mod authorization;
+mod bad_input;
+mod billing;
 mod binary;
 mod concurrency;
 mod contract;
+mod events;
 mod failures;
 mod harness;
 mod idempotency;
@@ -20,4 +23,5 @@ mod invitation;
 mod listing;
 mod membership;
 mod operations;
+mod organization;
 mod readme;

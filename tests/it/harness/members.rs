@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::ConnectionTrait as _;
 use tenantry::pb;
 
 use super::person::{Person, answer, by_token};
@@ -25,9 +24,7 @@ impl World {
 
     /// Changes rows behind the service's back.
     pub(crate) async fn tampers(&self, sql: &str) {
-        let database = self.database().await;
-        database.execute_unprepared(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-        database.close().await.expect("a connection can be closed");
+        self.execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// The time on the wire.

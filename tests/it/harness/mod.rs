@@ -6,8 +6,10 @@ pub(crate) mod methods;
 pub(crate) mod person;
 pub(crate) mod postgres;
 pub(crate) mod race;
+pub(crate) mod raw;
 pub(crate) mod refused;
 pub(crate) mod replay;
+pub(crate) mod tenant;
 pub(crate) mod world;
 
 /// The databases that every rule is tested on.

@@ -169,6 +169,14 @@ impl World {
         number
     }
 
+    /// Runs a statement behind the scenes.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), sea_orm::DbErr> {
+        let database = self.database().await;
+        let outcome = database.execute_unprepared(sql).await;
+        database.close().await.expect("a connection can be closed");
+        outcome.map(|_| ())
+    }
+
     /// The event names of an organization, in the order of their numbers.
     pub(crate) async fn events(&self, organization_id: &str) -> Vec<String> {
         use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
