@@ -170,18 +170,18 @@ async fn a_minted_token_opens_the_server_that_has_its_secret() {
     let gateway = bearing(&server, &token(&home.directory, &["--subject", "gateway", "--platform"]).await);
     let request = pb::RecordSignInRequest { organization_id: acme, user_id: "ann".into(), ..Default::default() };
     answer(gateway.members().record_sign_in(request.clone()).await).expect("a service may record a sign-in");
-    let refused = answer(ann.members().record_sign_in(request).await).unwrap_err();
+    let refused = answer(ann.members().record_sign_in(request).await).expect_err("refused");
     assert_eq!(refused.is(), (Code::PermissionDenied, "SERVICE_REQUIRED"));
 
-    let mut forged = tenantry(home.directory.path());
-    forged.args(["token", "--subject", "ann", "--jwt-secret", "another secret that nobody would guess"]);
-    forged.args(["--issuer", "https://id.example.com", "--audience", "tenantry"]);
-    let impostor = bearing(&server, printed(forged).await.trim_end());
-    let refused = answer(impostor.billing().list_plans(pb::ListPlansRequest {}).await).unwrap_err();
+    let mut mint = tenantry(home.directory.path());
+    mint.args(["token", "--subject", "ann", "--jwt-secret", "another secret that nobody would guess"]);
+    mint.args(["--issuer", "https://id.example.com", "--audience", "tenantry"]);
+    let forger = bearing(&server, printed(mint).await.trim_end());
+    let refused = answer(forger.billing().list_plans(pb::ListPlansRequest {}).await).expect_err("refused");
     assert_eq!(refused.is(), (Code::Unauthenticated, "TOKEN_INVALID"));
 
     let trusting = Person::new(server.channel(), "ann");
-    let refused = answer(trusting.billing().list_plans(pb::ListPlansRequest {}).await).unwrap_err();
+    let refused = answer(trusting.billing().list_plans(pb::ListPlansRequest {}).await).expect_err("refused");
     assert_eq!(refused.is(), (Code::Unauthenticated, "METADATA_NOT_TRUSTED"));
     server.stop().await;
 }
@@ -397,7 +397,7 @@ async fn stops(backend: Backend, signal: &str) {
     server.signal(signal);
     server.logged("stopping").await;
     let late = Person::new(server.channel(), "ann");
-    let refused = late.billing().list_plans(pb::ListPlansRequest {}).await.unwrap_err();
+    let refused = late.billing().list_plans(pb::ListPlansRequest {}).await.expect_err("refused");
     assert_eq!(refused.code(), Code::Unavailable);
     held.rollback().await.expect("let go");
     let invited = inviting.await.expect("the call under way finished");
@@ -446,15 +446,19 @@ async fn calls(server: &Process, secret: &str) -> Vec<String> {
     let bob = bob.accepts(&sent[0].token).await;
     let mut request = Request::new(pb::GetSeatUsageRequest { organization_id: bob.organization_id.clone() });
     request.metadata_mut().insert("x-request-id", "told-by-bob".parse().expect("ascii"));
-    let refused = answer(bob.billing().get_seat_usage(request).await).unwrap_err();
+    let refused = answer(bob.billing().get_seat_usage(request).await).expect_err("refused");
     assert_eq!(refused.is(), (Code::PermissionDenied, "ROLE_LACKS_PERMISSION"));
-    let full = ann.tries_to_invite(&["dee.secret@example.com", "eve.secret@example.com"], "member").await.unwrap_err();
+    let full = ann
+        .tries_to_invite(&["dee.secret@example.com", "eve.secret@example.com"], "member")
+        .await
+        .expect_err("refused");
     assert_eq!(full.is(), (Code::FailedPrecondition, "SEAT_LIMIT_REACHED"));
-    let wrong = ann.tries_to_invite(&["not an address of secret@"], "member").await.unwrap_err();
+    let wrong = ann.tries_to_invite(&["not an address of secret@"], "member").await.expect_err("refused");
     assert_eq!(wrong.is(), (Code::InvalidArgument, "INVALID_FIELDS"));
     bob.tries_to_accept(&sent[1].token).await.expect_err("somebody else's");
     let forged = format!("{minted}x");
-    let refused = answer(bearing(server, &forged).billing().list_plans(pb::ListPlansRequest {}).await).unwrap_err();
+    let refused =
+        answer(bearing(server, &forged).billing().list_plans(pb::ListPlansRequest {}).await).expect_err("refused");
     assert_eq!(refused.is(), (Code::Unauthenticated, "TOKEN_INVALID"));
     let gateway = Person::service(server.channel(), "gateway");
     let request =
@@ -546,7 +550,7 @@ async fn the_clock_can_be_moved_only_where_it_was_started_so() {
     let mut server = Process::start(home.tenantry(&[])).await;
     let ann = Person::new(server.channel(), "ann");
     let mut clock = ClockServiceClient::with_interceptor(server.channel(), ann.identity);
-    let status = clock.get_time(GetTimeRequest {}).await.unwrap_err();
+    let status = clock.get_time(GetTimeRequest {}).await.expect_err("refused");
     assert_eq!(status.code(), Code::Unimplemented);
     server.stop().await;
 
@@ -565,7 +569,7 @@ async fn the_clock_can_be_moved_only_where_it_was_started_so() {
     let after = clock.advance_time(request).await.expect("moved").into_inner().time.expect("a time");
     assert_eq!(after.seconds - before.seconds, week.seconds);
     assert_eq!(ann.seats().await, "1 / 4 seats");
-    let refused = Person::new(server.channel(), "bob").tries_to_accept(&sent[0].token).await.unwrap_err();
+    let refused = Person::new(server.channel(), "bob").tries_to_accept(&sent[0].token).await.expect_err("refused");
     assert_eq!(refused.is(), (Code::FailedPrecondition, "INVITATION_EXPIRED"));
     server.stop().await;
 }

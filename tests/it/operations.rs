@@ -52,7 +52,7 @@ database_tests! {
         for service in READINESS.into_iter().chain(["liveness"]) {
             until_health(&channel, service, ServingStatus::Serving).await;
         }
-        let status = health(&channel, "tenantry.v1.NoService").await.unwrap_err();
+        let status = health(&channel, "tenantry.v1.NoService").await.expect_err("refused");
         assert_eq!(status.code(), Code::NotFound);
         world.end().await;
     }
@@ -143,11 +143,11 @@ database_tests! {
         assert_eq!(told(answered.metadata()), "my-own-id");
 
         let stranger = ann.acting_in("0198c1d2-7b7e-7cc3-98c4-dc0c0c07398f", "owner");
-        let status = stranger.billing().get_seat_usage(asking(Some("another-id"))).await.unwrap_err();
+        let status = stranger.billing().get_seat_usage(asking(Some("another-id"))).await.expect_err("refused");
         assert_eq!(refused(&status).reason, "ORGANIZATION_MISMATCH");
         assert_eq!(told(status.metadata()), "another-id");
         let nobody = Person { identity: crate::harness::person::Identity::default(), ..ann.clone() };
-        let status = nobody.billing().get_seat_usage(asking(Some("a-third-id"))).await.unwrap_err();
+        let status = nobody.billing().get_seat_usage(asking(Some("a-third-id"))).await.expect_err("refused");
         assert_eq!(refused(&status).reason, "IDENTITY_MISSING");
         assert_eq!(told(status.metadata()), "a-third-id");
 
@@ -223,7 +223,7 @@ database_tests! {
 async fn a_file_serves_one_server() {
     let world = World::new(Backend::Sqlite).await;
     let settings = DatabaseSettings::new(&world.url);
-    let second = Database::connect(&settings).await.unwrap_err();
+    let second = Database::connect(&settings).await.expect_err("refused");
     assert!(matches!(second, DatabaseError::InUse(_)), "{second:?}");
     let said = second.to_string();
     assert!(said.contains("test.db") && said.contains("in use by another process"), "{said}");
@@ -314,10 +314,10 @@ async fn a_database_that_goes_away_is_told_at_once_and_found_again() {
 
     postgres.stop().await;
     let asked = Instant::now();
-    let invited = ann.tries_to_invite(&["bob@example.com"], "member").await.unwrap_err();
+    let invited = ann.tries_to_invite(&["bob@example.com"], "member").await.expect_err("refused");
     assert_eq!(invited.is(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
     let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone() };
-    let read = answer(ann.billing().get_seat_usage(request).await).unwrap_err();
+    let read = answer(ann.billing().get_seat_usage(request).await).expect_err("refused");
     assert_eq!(read.is(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
     assert!(invited.retry && read.retry, "it says when to try again");
     assert!(asked.elapsed() < PROMPT, "two calls took {:?}", asked.elapsed());
