@@ -13,9 +13,10 @@ use tenantry::config::Cli;
 use tenantry::pb;
 use tenantry::pb::testing::clock_service_client::ClockServiceClient;
 use tenantry::pb::testing::{AdvanceTimeRequest, GetTimeRequest};
+use tokio::net::TcpStream;
 use tonic::{Code, Request};
 
-use crate::harness::binary::{Home, Process, finished, tenantry};
+use crate::harness::binary::{Home, Process, finished, tenantry, until};
 use crate::harness::person::{Identity, Person, answer};
 use crate::harness::{Backend, database_tests, postgres};
 
@@ -396,9 +397,7 @@ async fn stops(backend: Backend, signal: &str) {
     }
     server.signal(signal);
     server.logged("stopping").await;
-    let late = Person::new(server.channel(), "ann");
-    let refused = late.billing().list_plans(pb::ListPlansRequest {}).await.expect_err("refused");
-    assert_eq!(refused.code(), Code::Unavailable);
+    until("new connections are refused", async || TcpStream::connect(server.address).await.is_err()).await;
     held.rollback().await.expect("let go");
     let invited = inviting.await.expect("the call under way finished");
     assert_eq!(invited.len(), 1);
