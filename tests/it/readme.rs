@@ -106,13 +106,14 @@ fn role_policies() -> String {
 }
 
 /// The canonical codes that refusals have.
-const CODES: [&str; 10] = [
+const CODES: [&str; 11] = [
     "INVALID_ARGUMENT",
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
     "NOT_FOUND",
     "ALREADY_EXISTS",
     "FAILED_PRECONDITION",
+    "RESOURCE_EXHAUSTED",
     "ABORTED",
     "UNAVAILABLE",
     "INTERNAL",
