@@ -1,9 +1,10 @@
 //! Operations: health, reflection, the graceful stop, a database that goes away and returns, calls that are given up.
 
 use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _};
 use tenantry::database::{Database, DatabaseError, DatabaseSettings};
 use tenantry::pb;
 use tokio::net::TcpStream;
@@ -37,7 +38,7 @@ async fn until_health(channel: &Channel, service: &str, expected: ServingStatus)
 }
 
 /// A transaction that holds every organization's lock.
-async fn holding(database: &sea_orm::DatabaseConnection) -> DatabaseTransaction {
+async fn holding(database: &DatabaseConnection) -> DatabaseTransaction {
     let held = database.begin().await.expect("a transaction");
     held.execute_unprepared("UPDATE organization SET version = version").await.expect("the organizations are held");
     held
@@ -232,47 +233,94 @@ async fn a_file_serves_one_server() {
 
 // === calls that are given up
 
+async fn rows(database: &DatabaseConnection, sql: &str) -> usize {
+    let statement = Statement::from_string(database.get_database_backend(), sql);
+    database.query_all_raw(statement).await.expect("a statement that both databases know").len()
+}
+
+/// How many calls are made to be given up: more than there are connections.
+const GIVEN_UP: usize = 20;
+
 database_tests! {
     async fn a_call_that_is_given_up_leaves_nothing_behind(backend: Backend) {
-        let world = World::new(backend).await;
-        let ann = world.person("ann").founds("Acme").await;
-        let zoe = world.person("zoe").founds("Zoo").await;
-        let database = world.database().await;
+        let home = Home::new(backend).await;
+        let mut server = Process::start(home.tenantry(&[])).await;
+        let ann = Person::new(server.channel(), "ann").founds("Acme").await;
+        let zoe = Person::new(server.channel(), "zoe").founds("Zoo").await;
+        let (database, behind) = (home.database().await, home.database().await);
         let held = holding(&database).await;
-        // More of them than there are connections.
-        let emails: Vec<_> = (0..20).map(|number| format!("p{number}@example.com")).collect();
+        let emails: Vec<_> = (0..GIVEN_UP).map(|number| format!("p{number}@example.com")).collect();
         let calls = || futures::future::join_all(emails.iter().map(async |email| ann.tries_to_invite(&[email], "member").await));
+        // The server hears of it a moment later, and says so in its log.
+        let given_up = async |times: usize| {
+            let cancelled = || server.log().iter().filter(|line| line.contains("code=Cancelled")).count();
+            until("the server has heard", async || cancelled() == times * GIVEN_UP).await;
+        };
         // Given up as soon as they have come, whatever they are at.
-        for _ in 0..5 {
+        for times in 1..=5 {
             tokio::select! {
                 biased;
                 outcomes = calls() => panic!("they did not wait for the lock: {outcomes:?}"),
                 () = answers(&ann) => {}
             }
+            given_up(times).await;
         }
         // Given up while they wait for the lock.
         if backend == Backend::Postgres {
-            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
             tokio::select! {
                 biased;
                 outcomes = calls() => panic!("they did not wait for the lock: {outcomes:?}"),
-                () = until("a call waits for the lock", async || world.number(waiting).await > 0) => {}
+                () = until("a call waits for the lock", async || rows(&behind, waiting).await > 0) => {}
             }
+            given_up(6).await;
         }
         held.rollback().await.expect("let go");
-        database.close().await.expect("closed");
 
         assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
         assert_eq!(ann.seats().await, "2 / 4 seats");
         assert_eq!(zoe.invites(&["yan@example.com"], "member").await.len(), 1);
-        assert_eq!(world.number("SELECT count(*) FROM invitation").await, 2);
-        assert_eq!(world.events(&ann.organization_id).await.len(), 3);
+        assert_eq!(rows(&behind, "SELECT 1 FROM invitation").await, 2);
+        // Of each organization: that it was created, its founder, its one invitation.
+        assert_eq!(rows(&behind, "SELECT 1 FROM event").await, 6);
         if backend == Backend::Postgres {
-            // The calls are over for the server, too: no transaction of theirs is left open.
-            let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+            // The calls are over for the database, too: no transaction of theirs is left open.
+            let open = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                         AND xact_start IS NOT NULL";
-            until("no transaction is open", async || world.number(open).await == 0).await;
+            until("no transaction is open", async || rows(&behind, open).await == 0).await;
         }
+        behind.close().await.expect("closed");
+        database.close().await.expect("closed");
+        server.stop().await;
+        home.end().await;
+    }
+}
+
+database_tests! {
+    async fn a_transaction_that_is_given_up_at_any_moment_of_its_beginning_is_not_left_open(backend: Backend) {
+        let world = World::new(backend).await;
+        let behind = world.database().await;
+        let database = &world.servers[0].app.database;
+        for polls in 0..5 {
+            let (mut begin, mut left) = (Box::pin(database.begin()), polls);
+            std::future::poll_fn(|context| {
+                if left == 0 {
+                    return Poll::Ready(());
+                }
+                left -= 1;
+                begin.as_mut().poll(context).map(drop)
+            })
+            .await;
+            drop(begin);
+            if backend == Backend::Postgres {
+                // Looked at each time, because the next one might end what this one left.
+                let open = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+                until("no transaction is open", async || rows(&behind, open).await == 0).await;
+            }
+        }
+        // SQLite has one that writes: this would wait for it.
+        holding(&behind).await.rollback().await.expect("let go");
+        behind.close().await.expect("closed");
         world.end().await;
     }
 }
@@ -303,9 +351,8 @@ async fn a_database_that_goes_away_is_told_at_once_and_found_again() {
     let behind = sea_orm::Database::connect(postgres.url(&name)).await.expect("the database");
     let held = holding(&behind).await;
     let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    let waiting = || behind.query_all_raw(Statement::from_string(DbBackend::Postgres, waiting));
     let release = async {
-        until("all wait for the lock", async || waiting().await.expect("told").len() == 16).await;
+        until("all wait for the lock", async || rows(&behind, waiting).await == 16).await;
         held.rollback().await.expect("let go");
     };
     let (outcomes, ()) = tokio::join!(inviting(), release);

@@ -123,6 +123,7 @@ pub(crate) struct Process {
     child: Child,
     stdout: Lines,
     stderr: Lines,
+    readers: Vec<thread::JoinHandle<()>>,
 }
 
 impl Process {
@@ -135,9 +136,10 @@ impl Process {
     /// Starts a server on the address of its settings and waits until it serves.
     pub(crate) async fn start_where_told(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary can be run");
-        let (stdout, stderr) = (lines_of(child.stdout.take()), lines_of(child.stderr.take()));
+        let (stdout, read) = lines_of(child.stdout.take());
+        let (stderr, also_read) = lines_of(child.stderr.take());
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut process = Self { address: unknown, child, stdout, stderr };
+        let mut process = Self { address: unknown, child, stdout, stderr, readers: vec![read, also_read] };
         let started = Instant::now();
         while process.address == unknown {
             let serves = process.log().iter().find_map(|line| address(line));
@@ -178,9 +180,14 @@ impl Process {
         assert!(sent.success(), "{kill}");
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for its last words.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        ended(&mut self.child).await.unwrap_or_else(|| panic!("it does not end; its log: {:#?}", self.log()))
+        let status = ended(&mut self.child).await;
+        let status = status.unwrap_or_else(|| panic!("it does not end; its log: {:#?}", self.log()));
+        for reader in self.readers.drain(..) {
+            reader.join().expect("no reader panicked");
+        }
+        status
     }
 
     /// Stops it as an operator does.
@@ -198,15 +205,15 @@ impl Drop for Process {
     }
 }
 
-fn lines_of(pipe: Option<impl Read + Send + 'static>) -> Lines {
+fn lines_of(pipe: Option<impl Read + Send + 'static>) -> (Lines, thread::JoinHandle<()>) {
     let (pipe, lines) = (pipe.expect("a pipe"), Lines::default());
     let read = Arc::clone(&lines);
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             read.lock().expect("no reader panicked").push(line);
         }
     });
-    lines
+    (lines, reader)
 }
 
 /// The address in the line `serving`, in either format.
