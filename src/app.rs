@@ -8,12 +8,15 @@ use crate::auth::policy::RolePolicy;
 use crate::billing::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::database::Database;
+use crate::lanes::Lanes;
 
 /// The parts of a running service, shared by all calls.
 #[derive(Debug)]
 pub struct App {
     /// The database.
     pub database: Database,
+    /// Where the changes of an organization wait for one another.
+    pub lanes: Lanes,
     /// The time.
     pub clock: Clock,
     /// Who may do what.

@@ -33,6 +33,7 @@ pub mod event;
 pub mod fields;
 pub mod id;
 pub mod idempotency;
+pub mod lanes;
 pub mod membership;
 pub mod migration;
 pub mod operation;

@@ -14,6 +14,7 @@ use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::config::{self, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
+use tenantry::lanes::Lanes;
 use tenantry::{banner, server, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,7 +72,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     }
     let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone() };
     let invitation_lifetime = settings.invitation_lifetime();
-    let app = Arc::new(App { database, clock, policy, catalogue, invitation_lifetime });
+    let app = Arc::new(App { database, lanes: Lanes::default(), clock, policy, catalogue, invitation_lifetime });
     let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain() };
     server::serve(listener, parts, stop_on_signal()?).await
 }

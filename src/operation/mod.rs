@@ -4,7 +4,7 @@
 //! rest is here, in this order, and cannot be forgotten:
 //!
 //! - *query*: parse → scope → load the organization and the caller's stored membership → admit → run
-//! - *command*: parse → begin → lock the organization → admit on the stored role → answer a repeated request → run → write
+//! - *command*: parse → wait in the organization's line → begin → lock the organization → admit on the stored role → answer a repeated request → run → write
 //!   counters and events → keep the answer → commit; again from the start when it lost against a concurrent change
 //!
 //! Authorization is decided before a fault of the request is told, so that a stranger learns nothing.
@@ -200,6 +200,11 @@ struct Attempt<'a, C> {
 
 impl<C: Command> Attempt<'_, C> {
     async fn run(&self) -> Result<C::Response, Error> {
+        // Dropped after the transaction: the next in line finds the lock free.
+        let _turn = match self.place.organization {
+            Some(scope) => Some(self.app.lanes.turn(scope.organization_id()).await),
+            None => None,
+        };
         let transaction = self.app.database.begin().await?;
         let organization = match self.place.organization {
             Some(scope) => store::lock(&transaction, scope).await?,

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::harness::members::by_name;
 use crate::harness::person::{Person, answer, by_token};
-use crate::harness::world::{Setup, World, plans_with_seats};
+use crate::harness::world::{Setup, World, plans_with_seats, roomy};
 use crate::harness::{Backend, database_tests};
 
 const WEEK: TimeDelta = TimeDelta::days(7);
@@ -18,11 +18,6 @@ fn of(invited: &pb::InvitedMember) -> &pb::Invitation {
 
 fn id(invited: &pb::InvitedMember) -> &str {
     &of(invited).invitation_id
-}
-
-/// A preset in which nothing else than what the test is about is in the way.
-fn roomy() -> Setup {
-    Setup { plans: Some(plans_with_seats(100)), ..Setup::default() }
 }
 
 fn under(policy: &str) -> Setup {

@@ -6,17 +6,13 @@ use tonic::Code;
 
 use crate::harness::person::{Person, answer};
 use crate::harness::refused::Refused;
-use crate::harness::world::{Setup, World, plans_with_seats};
+use crate::harness::world::{Setup, World, roomy};
 use crate::harness::{Backend, database_tests};
 
 const LAST_OWNER: (Code, &str) = (Code::FailedPrecondition, "LAST_OWNER");
 const ABOVE: (Code, &str) = (Code::PermissionDenied, "ROLE_ABOVE_CALLER");
 const MISSING: (Code, &str) = (Code::NotFound, "MEMBER_NOT_FOUND");
 const ONESELF: (Code, &str) = (Code::FailedPrecondition, "SELF_CHANGE_FORBIDDEN");
-
-fn roomy() -> Setup {
-    Setup { plans: Some(plans_with_seats(100)), ..Setup::default() }
-}
 
 fn under(policy: &str) -> Setup {
     Setup { policy: policy.into(), ..roomy() }

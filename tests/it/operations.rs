@@ -20,7 +20,7 @@ use crate::harness::binary::{Home, Process, tenantry, until};
 use crate::harness::person::{Person, answer};
 use crate::harness::postgres::Server;
 use crate::harness::refused::refused;
-use crate::harness::world::World;
+use crate::harness::world::{World, roomy};
 use crate::harness::{Backend, database_tests};
 
 /// By these names health tells what follows the database.
@@ -294,6 +294,34 @@ database_tests! {
         server.stop().await;
         home.end().await;
     }
+}
+
+/// SQLite has one writer for all; what is told here is about the connections to PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_organization_leaves_connections_to_the_others() {
+    let world = World::with(Backend::Postgres, roomy()).await;
+    let ann = world.person("ann").founds("Acme").await;
+    let zoe = world.person("zoe").founds("Zoo").await;
+    let database = world.database().await;
+    let held = database.begin().await.expect("a transaction");
+    held.execute_unprepared("UPDATE organization SET version = version WHERE slug = 'acme'").await.expect("held");
+    // More than a server has connections.
+    let emails: Vec<_> = (0..40).map(|number| format!("p{number}@example.com")).collect();
+    let waiting =
+        futures::future::join_all(emails.iter().map(async |email| ann.tries_to_invite(&[email], "member").await));
+    let others = async {
+        for number in 0..20 {
+            assert_eq!(zoe.invites(&[&format!("q{number}@example.com")], "member").await.len(), 1);
+            // Reading takes no lock, whoever changes what.
+            assert_eq!(ann.seats().await, "1 / 100 seats");
+        }
+        held.rollback().await.expect("let go");
+    };
+    let (waited, ()) = tokio::join!(waiting, others);
+    assert!(waited.iter().all(Result::is_ok), "{waited:?}");
+    assert_eq!(ann.seats().await, "41 / 100 seats");
+    database.close().await.expect("closed");
+    world.end().await;
 }
 
 database_tests! {

@@ -14,6 +14,7 @@ use tenantry::auth::token::{TokenSettings, TokenVerifier};
 use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::database::{Database, DatabaseSettings};
+use tenantry::lanes::Lanes;
 use tenantry::server::{self, Parts};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -50,6 +51,11 @@ pub(crate) fn plans_with_seats(seats: i64) -> String {
         "[[plans]]\nplan = \"roomy\"\ntitle = \"Roomy\"\ncurrency = \"EUR\"\nperiod = \"month\"\nbase_price_minor = 0\n\
          seat_price_minor = 0\nincluded_seats = {seats}\nminimum_seats = 1\ndefault = true\n"
     )
+}
+
+/// Servers whose organizations have a hundred seats.
+pub(crate) fn roomy() -> Setup {
+    Setup { plans: Some(plans_with_seats(100)), ..Setup::default() }
 }
 
 /// One server of a world.
@@ -123,7 +129,14 @@ impl World {
         let verifier = self.setup.tokens.as_ref().map(|tokens| TokenVerifier::new(tokens).expect("sound token keys"));
         let callers = CallerReader { verifier, trust_metadata: self.setup.trust_metadata };
         let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone() };
-        let app = Arc::new(App { database, clock, policy, catalogue, invitation_lifetime: TimeDelta::days(7) });
+        let app = Arc::new(App {
+            database,
+            lanes: Lanes::default(),
+            clock,
+            policy,
+            catalogue,
+            invitation_lifetime: TimeDelta::days(7),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
