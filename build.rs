@@ -21,9 +21,10 @@ const PROTOS: [&str; 6] = [
 ];
 
 #[expect(clippy::disallowed_methods, reason = "cargo says where to write, and no setting of the service")]
+const OPTION: &str = "tenantry.v1.requires";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    println!("cargo:rerun-if-changed=migrations");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut compiler = protox::Compiler::new(["proto"])?;
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One match arm for each RPC of our own services.
 fn requirements(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
-    let option = pool.get_extension_by_name("tenantry.v1.requires").ok_or("the option tenantry.v1.requires is gone")?;
+    let option = pool.get_extension_by_name(OPTION).ok_or("the option is gone")?;
     let mut table = String::from("match path {\n");
     for method in own_methods(pool) {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
@@ -80,8 +81,8 @@ fn requirement(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Resul
     if needed.is_some() && user {
         return Err("a permission and `user` exclude each other".into());
     }
-    if for_others.is_some() && needed.is_none() {
-        return Err("permission_for_others without permission".into());
+    if for_others.is_some() && (needed.is_none() || !reads_only(method)) {
+        return Err("permission_for_others is for RPCs that have a permission and only read".into());
     }
     let organization = method.input().get_field_by_name("organization_id").is_some_and(|field| field.number() == 1);
     if needed.is_some() != organization && !(organization && service && !user) {
@@ -103,21 +104,28 @@ fn requirement(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Resul
 /// Implements the request traits of `src/pb.rs` for every request that has their fields.
 fn requests(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
     let mut code = String::new();
+    let option = pool.get_extension_by_name(OPTION).ok_or("the option is gone")?;
     for method in
         own_methods(pool).filter(|method| method.parent_service().parent_file().package_name() == "tenantry.v1")
     {
         let input = method.input();
         let has = |field: &str| input.get_field_by_name(field).is_some();
         if has("organization_id") {
+            let about = if has_option(&method, &option, "permission_for_others") {
+                if !has("user_id") {
+                    return Err(format!("{}: permission_for_others needs a user_id", input.name()).into());
+                }
+                "fn about(&self) -> Option<&str> { Some(self.user_id.as_str()).filter(|user_id| !user_id.is_empty()) }"
+            } else {
+                ""
+            };
             writeln!(
                 code,
-                "impl OrganizationRequest for {} {{ fn organization_id(&self) -> &str {{ &self.organization_id }} }}",
+                "impl OrganizationRequest for {} {{ fn organization_id(&self) -> &str {{ &self.organization_id }} {about} }}",
                 input.name()
             )?;
         }
-        let read_only =
-            method.options().get_field_by_name("idempotency_level").is_some_and(|level| *level == Value::EnumNumber(1));
-        if !read_only {
+        if !reads_only(&method) {
             if !has("request_id") || !has("validate_only") {
                 return Err(format!(
                     "{}: a request that may change something has request_id and validate_only",
@@ -134,6 +142,18 @@ fn requests(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         }
     }
     Ok(code)
+}
+
+/// Whether a method says that it has no side effects.
+fn reads_only(method: &MethodDescriptor) -> bool {
+    method.options().get_field_by_name("idempotency_level").is_some_and(|level| *level == Value::EnumNumber(1))
+}
+
+/// Whether a method's requirement says something in this field.
+fn has_option(method: &MethodDescriptor, option: &ExtensionDescriptor, field: &str) -> bool {
+    let options = method.options();
+    let value = options.get_extension(option);
+    value.as_message().is_some_and(|said| said.has_field_by_name(field))
 }
 
 fn own_methods(pool: &DescriptorPool) -> impl Iterator<Item = MethodDescriptor> + '_ {

@@ -131,6 +131,9 @@ CREATE TABLE event (
     number          bigint      NOT NULL,
     event_id        uuid        NOT NULL,
     type            text        NOT NULL {bytewise},
+    -- What it is about: an organization, invitation, member or subscription, and which.
+    subject_kind    text        NOT NULL {bytewise},
+    subject_id      text        NOT NULL {bytewise},
     occurred_at     timestamptz NOT NULL,
     -- The user whose doing it was, and the service that made the call; either may be absent, not both.
     actor_user_id   text        {bytewise},

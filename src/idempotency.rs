@@ -9,6 +9,7 @@ use prost::Message;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 use uuid::Uuid;
 
@@ -154,10 +155,18 @@ pub fn request_id<R: MutationRequest>(request: &R) -> Result<Option<Uuid>, Error
     fields.done(parse_uuid(text))
 }
 
-/// Forgets the answers that were kept long enough.
-pub async fn prune(connection: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<u64, sea_orm::DbErr> {
-    let old = stored_answer::Entity::delete_many().filter(stored_answer::Column::CreatedAt.lte(now - KEPT));
-    Ok(old.exec(connection).await?.rows_affected)
+/// Forgets some of the answers that were kept long enough, and says how many.
+pub async fn prune(connection: &impl ConnectionTrait, now: DateTime<Utc>, limit: u64) -> Result<u64, sea_orm::DbErr> {
+    use stored_answer::Column as C;
+    let key = [C::OrganizationId, C::Caller, C::RequestKey];
+    let old = Query::select()
+        .columns(key)
+        .from(stored_answer::Entity)
+        .and_where(C::CreatedAt.lte(now - KEPT))
+        .limit(limit)
+        .to_owned();
+    let delete = stored_answer::Entity::delete_many().filter(Expr::tuple(key.map(Expr::col)).in_subquery(old));
+    Ok(delete.exec(connection).await?.rows_affected)
 }
 
 /// SHA-256 of parts, each preceded by its length, so that no two lists of parts read alike.

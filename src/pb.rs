@@ -18,6 +18,10 @@ pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/desc
 pub trait OrganizationRequest {
     /// The organization's id as the caller wrote it.
     fn organization_id(&self) -> &str;
+    /// The user whom the call is about, of an RPC that needs another permission for others than the caller.
+    fn about(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// A request that may change something.

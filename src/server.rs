@@ -122,7 +122,10 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let serving = server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopping);
     let outcome = within(serving, stop, parts.drain).await;
     background.cancel();
-    let _ = tokio::join!(readiness, working);
+    // Each is at most one short step from its end, unless the database does not answer.
+    if tokio::time::timeout(PING_TIMEOUT, async { tokio::join!(readiness, working) }).await.is_err() {
+        tracing::warn!("left the background work before its end");
+    }
     outcome
 }
 

@@ -1,10 +1,13 @@
 //! What runs beside the calls: forgets old answers, purges organizations whose time has come.
 //!
-//! Safe on any number of replicas: each claims what it works on, and skips what another has claimed.
+//! Safe on any number of replicas: each claims what it works on, and skips what another has claimed. It works in small
+//! transactions, however much there is to do, and stops between any two of them.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -14,15 +17,13 @@ use crate::organization::store;
 /// How often it looks for work.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// How many rows of an organization one transaction purges: none may be long, however large the organization was.
-const ROWS_AT_ONCE: u64 = 5000;
+/// How many rows one transaction deletes: none may be long, for calls wait for it on SQLite.
+const ROWS_AT_ONCE: u64 = 2000;
 
 /// Works until told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     loop {
-        if let Err(error) = sweep(&app).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the worker will try again");
-        }
+        sweep(&app, &stop).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
@@ -30,24 +31,41 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// Does all that is due.
-pub async fn sweep(app: &App) -> Result<(), sea_orm::DbErr> {
-    let forgotten = {
-        let transaction = app.database.begin().await?;
-        let forgotten = idempotency::prune(&transaction, app.clock.now()).await?;
-        transaction.commit().await?;
-        forgotten
-    };
-    if forgotten > 0 {
-        tracing::debug!(answers = forgotten, "forgot answers that were kept for a day");
+/// Does all that is due. What fails is logged and tried again the next time, and keeps nothing else from being done.
+pub async fn sweep(app: &App, stop: &CancellationToken) {
+    until_done("forgetting old answers", stop, || forget(app)).await;
+    until_done("purging deleted organizations", stop, || purge(app)).await;
+}
+
+/// Repeats a step as long as there is something left to do.
+async fn until_done<F: Future<Output = Result<bool, DbErr>>>(
+    what: &str,
+    stop: &CancellationToken,
+    step: impl Fn() -> F,
+) {
+    while !stop.is_cancelled() {
+        match step().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, what, "the worker will try again");
+                return;
+            }
+        }
     }
-    while purge(app).await? {}
-    Ok(())
+}
+
+/// Forgets some of the answers that were kept for a day. Says whether there may be more.
+async fn forget(app: &App) -> Result<bool, DbErr> {
+    let transaction = app.database.begin().await?;
+    let forgotten = idempotency::prune(&transaction, app.clock.now(), ROWS_AT_ONCE).await?;
+    transaction.commit().await?;
+    Ok(forgotten > 0)
 }
 
 /// Purges some rows of an organization whose time has come and, when there are none left, the organization itself. Says
 /// whether there was anything to do.
-async fn purge(app: &App) -> Result<bool, sea_orm::DbErr> {
+async fn purge(app: &App) -> Result<bool, DbErr> {
     let transaction = app.database.begin().await?;
     let Some(organization_id) = store::lock_purgeable(&transaction, app.clock.now()).await? else { return Ok(false) };
     if store::delete_rows(&transaction, organization_id, ROWS_AT_ONCE).await? == 0 {

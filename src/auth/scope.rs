@@ -1,7 +1,8 @@
 //! Proof that a caller may enter an organization, as types.
 //!
-//! [`Authorized`] is what the layer leaves with a request it let through; [`Scope`] is made from it alone, and only for the
-//! organization that the caller acts in. No tenant data is read or written without a `Scope`, and what a member may do is
+//! [`Authorized`] is what the layer leaves with a request it let through; a caller's [`Scope`] is made from it alone, and only
+//! for the organization that they act in. The engine makes the others: of an organization that is being made, and of the one
+//! that an invitation leads to. No tenant data is read or written without a `Scope`, and what a member may do is
 //! decided on the role that is *stored*, by [`Authorized::admit`].
 
 use std::sync::Arc;
@@ -117,6 +118,28 @@ impl Authorized {
         for_others
             .or(self.requirement.permission)
             .ok_or_else(|| Error::defect("an RPC without a permission has members"))
+    }
+}
+
+/// In whose name something is written, and under which id the logs know the occasion.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// The user whose doing it is.
+    pub user_id: Option<String>,
+    /// The service that makes the call.
+    pub service: Option<String>,
+    /// The id of the call.
+    pub call_id: String,
+}
+
+impl Author {
+    /// The author of what a call changes.
+    pub fn of(authorized: &Authorized) -> Self {
+        let (user_id, service) = match authorized.caller() {
+            Caller::User(user) => (Some(user.user_id.to_string()), user.via.as_ref().map(ToString::to_string)),
+            Caller::Service(service) => (None, Some(service.to_string())),
+        };
+        Self { user_id, service, call_id: authorized.request_id().to_owned() }
     }
 }
 

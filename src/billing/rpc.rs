@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::etag;
 use crate::event::Change;
 use crate::fields::{Fields, timestamp};
-use crate::operation::unit::Books;
 use crate::operation::{self, Command, Member, Query, Reader, Unit};
 use crate::pb;
 use crate::pb::billing_service_server::BillingService;
@@ -67,7 +66,6 @@ impl Query for GetSubscription {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        reader.organization()?;
         let subscription = store::load(reader.connection(), reader.scope).await?;
         Ok(pb::GetSubscriptionResponse { subscription: Some(shown_subscription(&subscription)) })
     }
@@ -111,10 +109,11 @@ impl Command for UpdateSubscription {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        if request.seats < 1 {
-            fields.fault("seats", "must be at least 1");
+        let seats = request.seats.unwrap_or_default();
+        if seats < 1 {
+            fields.fault("seats", "must be said, and be at least 1");
         }
-        fields.done(Self { seats: request.seats, etag: request.etag.clone() })
+        fields.done(Self { seats, etag: request.etag.clone() })
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
@@ -122,18 +121,14 @@ impl Command for UpdateSubscription {
         etag::check(&self.etag, row.version)?;
         let usage = unit.seats().await?;
         let plan = unit.app.catalogue.plan(&row.plan_id);
-        let plan = plan.ok_or(Error::defect("a subscription to a plan that the catalogue does not have"))?;
+        let plan = plan.ok_or_else(|| Error::PlanUnknown { plan_id: row.plan_id.clone() })?;
         let before = row.seats;
         if before != self.seats {
             usage.change_total(plan, self.seats)?;
             if self.seats > before {
                 seats::may_grow(row.status)?;
             }
-            row.seats = self.seats;
-            row.updated_at = unit.now;
-            row.version += 1;
-            store::update_seats(unit.transaction(), &row).await?;
-            unit.count(Books { seats_total: Some(self.seats), ..Books::default() });
+            store::update_seats(unit, &mut row, self.seats).await?;
             unit.record(Change::SubscriptionSeatsChanged { before, after: self.seats });
         }
         Ok(pb::UpdateSubscriptionResponse {

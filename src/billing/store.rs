@@ -3,9 +3,12 @@
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 
+use super::seats;
 use crate::auth::scope::Scope;
 use crate::entity::subscription::{self, Column as C};
 use crate::error::Error;
+use crate::operation::Unit;
+use crate::operation::unit::Books;
 
 /// Inserts the subscription of a new organization.
 pub async fn insert(connection: &impl ConnectionTrait, row: subscription::Model) -> Result<(), DbErr> {
@@ -18,14 +21,24 @@ pub async fn load(connection: &impl ConnectionTrait, scope: Scope) -> Result<sub
     found.ok_or(Error::defect("an organization without a subscription"))
 }
 
-/// Writes the number of seats.
-pub async fn update_seats(connection: &impl ConnectionTrait, row: &subscription::Model) -> Result<(), DbErr> {
+/// Whether this many more seats can be taken: that they are there, and that billing lets the organization grow.
+pub async fn check_growth<A>(unit: &mut Unit<'_, A>, requested: i64) -> Result<(), Error> {
+    unit.seats().await?.take(requested)?;
+    seats::may_grow(load(unit.transaction(), unit.scope()).await?.status)
+}
+
+/// Writes the number of seats, of the subscription and of the organization.
+pub async fn update_seats<A>(unit: &mut Unit<'_, A>, row: &mut subscription::Model, seats: i64) -> Result<(), Error> {
+    row.seats = seats;
+    row.updated_at = unit.now;
+    row.version += 1;
     subscription::Entity::update_many()
         .filter(C::OrganizationId.eq(row.organization_id))
         .col_expr(C::Seats, Expr::value(row.seats))
         .col_expr(C::UpdatedAt, Expr::value(row.updated_at))
         .col_expr(C::Version, Expr::value(row.version))
-        .exec(connection)
-        .await
-        .map(|_| ())
+        .exec(unit.transaction())
+        .await?;
+    unit.count(Books { seats_total: Some(seats), ..Books::default() });
+    Ok(())
 }

@@ -17,6 +17,10 @@ pub struct Model {
     pub event_id: Uuid,
     /// What happened: `member.joined`.
     pub r#type: String,
+    /// The kind of thing that it is about: `member`.
+    pub subject_kind: String,
+    /// Which of that kind; empty where there is one in each organization.
+    pub subject_id: String,
     /// When.
     pub occurred_at: DateTime<Utc>,
     /// The user whose doing it was.

@@ -92,6 +92,8 @@ pub enum Error {
     SeatsBelowUsed { requested: i64, members: i64, pending: i64 },
     #[error("the plan does not allow that many seats")]
     SeatsOutsidePlan { plan_id: String, requested: i64, minimum: i64, maximum: Option<i64> },
+    #[error("the catalogue does not have the plan")]
+    PlanUnknown { plan_id: String },
     #[error("payment is overdue")]
     SubscriptionPastDue { status: &'static str },
     #[error("something must end first")]

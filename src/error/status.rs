@@ -27,11 +27,6 @@ impl Refusal {
 }
 
 impl Error {
-    /// The reason by which clients tell this refusal from others: `SEAT_LIMIT_REACHED`.
-    pub fn reason(&self) -> &'static str {
-        reason_name(self.refusal().reason)
-    }
-
     #[expect(clippy::too_many_lines, reason = "one row for each refusal, all of them in one place")]
     pub(super) fn refusal(&self) -> Refusal {
         use Code as C;
@@ -141,7 +136,7 @@ impl Error {
             Self::EmailRequired => Refusal::new(
                 C::PermissionDenied,
                 R::EmailRequired,
-                "this needs the caller's verified e-mail address in the identity",
+                "this needs the caller's verified e-mail address in the identity, as in name@example.com",
             ),
             Self::OrganizationNotFound { organization_id } => {
                 Refusal::new(C::NotFound, R::OrganizationNotFound, "there is no such organization")
@@ -244,6 +239,12 @@ impl Error {
                     None => refusal,
                 }
             }
+            Self::PlanUnknown { plan_id } => Refusal::new(
+                C::FailedPrecondition,
+                R::PlanUnknown,
+                format!("the plan catalogue in force does not have the plan {plan_id}; the operator must put it back"),
+            )
+            .with("plan_id", plan_id),
             Self::SubscriptionPastDue { status } => Refusal::new(
                 C::FailedPrecondition,
                 R::SubscriptionPastDue,

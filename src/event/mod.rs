@@ -5,14 +5,15 @@
 
 pub mod log;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Something that happened, with what it was before and after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "payload")]
 pub enum Change {
     /// An organization began, with its founder as the first member.
+    #[serde(rename = "organization.created")]
     OrganizationCreated {
         /// Its name.
         name: String,
@@ -24,22 +25,22 @@ pub enum Change {
         seats: i64,
     },
     /// Fields of the organization changed.
+    #[serde(rename = "organization.updated")]
     OrganizationUpdated {
-        /// The fields that changed.
-        fields: Vec<&'static str>,
-        /// Their values before, in that order.
-        before: Vec<String>,
-        /// Their values after, in that order.
-        after: Vec<String>,
+        /// The fields that changed, each with its values.
+        changes: Vec<FieldChange>,
     },
     /// The organization was deleted, and can be undeleted until a time.
+    #[serde(rename = "organization.deleted")]
     OrganizationDeleted {
         /// Until when, RFC 3339.
         purge_time: String,
     },
     /// The organization's deletion was taken back.
+    #[serde(rename = "organization.undeleted")]
     OrganizationUndeleted {},
     /// Somebody was invited.
+    #[serde(rename = "invitation.created")]
     InvitationCreated {
         /// The invitation.
         invitation_id: Uuid,
@@ -49,6 +50,7 @@ pub enum Change {
         expire_time: String,
     },
     /// An invitation was sent again, its old token being worthless from then on.
+    #[serde(rename = "invitation.resent")]
     InvitationResent {
         /// The invitation.
         invitation_id: Uuid,
@@ -60,6 +62,7 @@ pub enum Change {
         expire_time: String,
     },
     /// An invitation was canceled.
+    #[serde(rename = "invitation.canceled")]
     InvitationCanceled {
         /// The invitation.
         invitation_id: Uuid,
@@ -67,6 +70,7 @@ pub enum Change {
         role: String,
     },
     /// An invitation was accepted.
+    #[serde(rename = "invitation.accepted")]
     InvitationAccepted {
         /// The invitation.
         invitation_id: Uuid,
@@ -74,6 +78,7 @@ pub enum Change {
         user_id: String,
     },
     /// An invitation was declined.
+    #[serde(rename = "invitation.declined")]
     InvitationDeclined {
         /// The invitation.
         invitation_id: Uuid,
@@ -81,6 +86,7 @@ pub enum Change {
         user_id: String,
     },
     /// Somebody became a member.
+    #[serde(rename = "member.joined")]
     MemberJoined {
         /// Who.
         user_id: String,
@@ -90,6 +96,7 @@ pub enum Change {
         invitation_id: Option<Uuid>,
     },
     /// A member's role changed.
+    #[serde(rename = "member.role_changed")]
     MemberRoleChanged {
         /// Whose.
         user_id: String,
@@ -99,6 +106,7 @@ pub enum Change {
         after: String,
     },
     /// A member was removed by another.
+    #[serde(rename = "member.removed")]
     MemberRemoved {
         /// Who.
         user_id: String,
@@ -106,6 +114,7 @@ pub enum Change {
         role: String,
     },
     /// A member left.
+    #[serde(rename = "member.left")]
     MemberLeft {
         /// Who.
         user_id: String,
@@ -113,6 +122,7 @@ pub enum Change {
         role: String,
     },
     /// A member was suspended.
+    #[serde(rename = "member.suspended")]
     MemberSuspended {
         /// Who.
         user_id: String,
@@ -120,6 +130,7 @@ pub enum Change {
         role: String,
     },
     /// A member's suspension ended.
+    #[serde(rename = "member.reactivated")]
     MemberReactivated {
         /// Who.
         user_id: String,
@@ -127,6 +138,7 @@ pub enum Change {
         role: String,
     },
     /// A member signed in to the product.
+    #[serde(rename = "member.signed_in")]
     MemberSignedIn {
         /// Who.
         user_id: String,
@@ -134,6 +146,7 @@ pub enum Change {
         sign_in_time: String,
     },
     /// The top role passed from one member to another.
+    #[serde(rename = "ownership.transferred")]
     OwnershipTransferred {
         /// From whom.
         from_user_id: String,
@@ -143,6 +156,7 @@ pub enum Change {
         former_holder_role: String,
     },
     /// The number of seats changed.
+    #[serde(rename = "subscription.seats_changed")]
     SubscriptionSeatsChanged {
         /// The seats before.
         before: i64,
@@ -151,28 +165,84 @@ pub enum Change {
     },
 }
 
-impl Change {
-    /// The event's stable name.
-    pub fn name(&self) -> &'static str {
+/// A field that changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// The field.
+    pub field: String,
+    /// Its value before.
+    pub before: String,
+    /// Its value after.
+    pub after: String,
+}
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The organization itself.
+    Organization,
+    /// An invitation.
+    Invitation(Uuid),
+    /// A member, present or past.
+    Member(String),
+    /// The subscription.
+    Subscription,
+}
+
+impl Subject {
+    /// As the log is searched by it: a kind, and an id where there are many of the kind.
+    pub fn columns(&self) -> (&'static str, String) {
         match self {
-            Self::OrganizationCreated { .. } => "organization.created",
-            Self::OrganizationUpdated { .. } => "organization.updated",
-            Self::OrganizationDeleted { .. } => "organization.deleted",
-            Self::OrganizationUndeleted {} => "organization.undeleted",
-            Self::InvitationCreated { .. } => "invitation.created",
-            Self::InvitationResent { .. } => "invitation.resent",
-            Self::InvitationCanceled { .. } => "invitation.canceled",
-            Self::InvitationAccepted { .. } => "invitation.accepted",
-            Self::InvitationDeclined { .. } => "invitation.declined",
-            Self::MemberJoined { .. } => "member.joined",
-            Self::MemberRoleChanged { .. } => "member.role_changed",
-            Self::MemberRemoved { .. } => "member.removed",
-            Self::MemberLeft { .. } => "member.left",
-            Self::MemberSuspended { .. } => "member.suspended",
-            Self::MemberReactivated { .. } => "member.reactivated",
-            Self::MemberSignedIn { .. } => "member.signed_in",
-            Self::OwnershipTransferred { .. } => "ownership.transferred",
-            Self::SubscriptionSeatsChanged { .. } => "subscription.seats_changed",
+            Self::Organization => ("organization", String::new()),
+            Self::Invitation(id) => ("invitation", id.to_string()),
+            Self::Member(user_id) => ("member", user_id.clone()),
+            Self::Subscription => ("subscription", String::new()),
+        }
+    }
+}
+
+impl Change {
+    /// What it is about.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::OrganizationCreated { .. }
+            | Self::OrganizationUpdated { .. }
+            | Self::OrganizationDeleted { .. }
+            | Self::OrganizationUndeleted {} => Subject::Organization,
+            Self::InvitationCreated { invitation_id, .. }
+            | Self::InvitationResent { invitation_id, .. }
+            | Self::InvitationCanceled { invitation_id, .. }
+            | Self::InvitationAccepted { invitation_id, .. }
+            | Self::InvitationDeclined { invitation_id, .. } => Subject::Invitation(*invitation_id),
+            Self::MemberJoined { user_id, .. }
+            | Self::MemberRoleChanged { user_id, .. }
+            | Self::MemberRemoved { user_id, .. }
+            | Self::MemberLeft { user_id, .. }
+            | Self::MemberSuspended { user_id, .. }
+            | Self::MemberReactivated { user_id, .. }
+            | Self::MemberSignedIn { user_id, .. }
+            | Self::OwnershipTransferred { to_user_id: user_id, .. } => Subject::Member(user_id.clone()),
+            Self::SubscriptionSeatsChanged { .. } => Subject::Subscription,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_log_keeps_can_be_read_back() {
+        let changes = vec![FieldChange { field: "name".into(), before: "A".into(), after: "B".into() }];
+        for (name, change) in [
+            ("organization.updated", Change::OrganizationUpdated { changes }),
+            ("organization.undeleted", Change::OrganizationUndeleted {}),
+            ("member.left", Change::MemberLeft { user_id: "ann".into(), role: "owner".into() }),
+        ] {
+            let kept = serde_json::to_value(&change).unwrap();
+            assert_eq!(kept["type"], name);
+            assert!(kept["payload"].is_object());
+            assert_eq!(serde_json::from_value::<Change>(kept).unwrap(), change);
         }
     }
 }

@@ -89,7 +89,7 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
             .exec_without_returning(unit.transaction())
             .await?;
     }
-    unit.count(Books { pending: taken, taken, ..Books::default() });
+    unit.count(Books { pending: taken, ..Books::default() });
     Ok(())
 }
 

@@ -148,7 +148,7 @@ pub async fn update_suspension<A>(
         .exec(unit.transaction())
         .await?;
     let top_role_members = top_role_share(unit, row) - before;
-    unit.count(Books { members, top_role_members, taken: members.clamp(0, 1), ..Books::default() });
+    unit.count(Books { members, top_role_members, ..Books::default() });
     Ok(())
 }
 

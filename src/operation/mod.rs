@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::policy::RoleDefinition;
-use crate::auth::scope::{self, Authorized, Scope};
+use crate::auth::scope::{self, Author, Authorized, Scope};
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::idempotency::{self, RequestKey};
@@ -67,15 +67,11 @@ pub trait Query: Sized + Send + Sync {
 
     /// Whether a deleted organization that is not yet purged shows it.
     const ON_DELETED: bool = false;
+    /// Whether it has an answer also where there is no such organization. Only services can ask so.
+    const ON_MISSING: bool = false;
 
     /// Reads the request and names everything that is wrong with it.
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error>;
-
-    /// The user whom it is about, when that may be another than the caller.
-    fn about(request: &Self::Request) -> Option<&str> {
-        let _ = request;
-        None
-    }
 
     /// Reads it.
     fn run(&self, reader: &Reader<'_>) -> impl Future<Output = Result<Self::Response, Error>> + Send;
@@ -90,8 +86,7 @@ pub struct Reader<'a> {
     pub scope: Scope,
     /// The call.
     pub authorized: &'a Authorized,
-    /// The organization; none only when a service asks about one that does not exist.
-    pub organization: Option<organization::Model>,
+    organization: Option<organization::Model>,
     /// The caller's stored membership; none for a service.
     pub membership: Option<membership::Model>,
     /// The caller's stored role; none for a service.
@@ -106,7 +101,7 @@ impl Reader<'_> {
         self.app.database.reader()
     }
 
-    /// The organization, or the refusal for a service that asks about one that does not exist.
+    /// The organization; refused only where there is none, which queries that are asked there have to expect.
     pub fn organization(&self) -> Result<&organization::Model, Error> {
         let organization_id = self.scope.organization_id();
         self.organization.as_ref().ok_or(Error::OrganizationNotFound { organization_id })
@@ -132,7 +127,7 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
     let found = found.filter(|organization| scope::exists(organization, now));
     let role = match user_id {
         Some(_) => {
-            let about = Q::about(request);
+            let about = request.about();
             Some(authorized.admit(&app.policy, found.as_ref(), membership.as_ref(), about, now)?)
         }
         None => None,
@@ -141,7 +136,11 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
     if !Q::ON_DELETED {
         found.as_ref().map_or(Ok(()), not_deleted)?;
     }
-    query.run(&Reader { app, scope, authorized, organization: found, membership, role, now }).await
+    let reader = Reader { app, scope, authorized, organization: found, membership, role, now };
+    if !Q::ON_MISSING {
+        reader.organization()?;
+    }
+    query.run(&reader).await
 }
 
 /// Runs a command.
@@ -228,7 +227,8 @@ impl<C: Command> Attempt<'_, C> {
         if !C::ON_DELETED {
             organization.as_ref().map_or(Ok(()), not_deleted)?;
         }
-        let mut unit = Unit::new(self.app, transaction, self.authorized, actor, organization.as_ref(), now, self.keep);
+        let mut unit =
+            Unit::new(self.app, transaction, Author::of(self.authorized), actor, organization.as_ref(), now, self.keep);
         let answer = self.command.run(&mut unit).await?;
         unit.finish(self.key, &answer).await?;
         Ok(answer)

@@ -1,8 +1,8 @@
 //! The unit of work: one transaction with its books.
 //!
-//! A command writes rows through the stores and tells the unit what happened and what it means for the counters. At the
-//! end the unit writes both: one conditional update of the organization's row and one insert of all events. So no change
-//! is without its event and its seat accounting, and the database itself refuses what would break the rules about them.
+//! A command writes rows through the stores and tells the unit what happened ([`Unit::record`]); stores that change members
+//! and invitations tell it what that means for the counters. At the end the unit writes both: one conditional update of the
+//! organization's row and one insert of all events, so that the database itself refuses what would break the rules.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -10,7 +10,7 @@ use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilt
 
 use super::store;
 use crate::app::App;
-use crate::auth::scope::{Authorized, Scope};
+use crate::auth::scope::{Author, Scope};
 use crate::billing::seats::Usage;
 use crate::entity::organization;
 use crate::error::{Error, OnConstraint as _};
@@ -28,10 +28,12 @@ pub struct Unit<'a, A> {
     /// The instant at which it happens.
     pub now: DateTime<Utc>,
     transaction: DatabaseTransaction,
-    authorized: &'a Authorized,
+    author: Author,
     scope: Scope,
     opening: Opening,
     books: Books,
+    /// The invitations that had expired and are taken off the books.
+    released: i64,
     changes: Vec<Change>,
     keep: bool,
 }
@@ -55,9 +57,6 @@ pub struct Books {
     pub pending: i64,
     /// Active holders of the top role who came, less those who went.
     pub top_role_members: i64,
-    /// Seats that were asked for, which must be there. A seat that passes from an invitation to its member is not asked
-    /// for.
-    pub taken: i64,
     /// The new number of seats, if it changes.
     pub seats_total: Option<i64>,
 }
@@ -66,7 +65,7 @@ impl<'a, A> Unit<'a, A> {
     pub(super) fn new(
         app: &'a App,
         transaction: DatabaseTransaction,
-        authorized: &'a Authorized,
+        author: Author,
         actor: A,
         organization: Option<&organization::Model>,
         now: DateTime<Utc>,
@@ -85,10 +84,11 @@ impl<'a, A> Unit<'a, A> {
             actor,
             now,
             transaction,
-            authorized,
+            author,
             scope: Scope::of_newcomer(organization_id),
             opening: opening.unwrap_or_default(),
             books: Books::default(),
+            released: 0,
             changes: Vec::new(),
             keep,
         }
@@ -102,11 +102,6 @@ impl<'a, A> Unit<'a, A> {
     /// The organization that is locked or being made.
     pub fn scope(&self) -> Scope {
         self.scope
-    }
-
-    /// Who makes the call.
-    pub fn authorized(&self) -> &'a Authorized {
-        self.authorized
     }
 
     /// Whether this is only asked, and nothing will be kept: then no secret is given either.
@@ -124,7 +119,6 @@ impl<'a, A> Unit<'a, A> {
         self.books.members += books.members;
         self.books.pending += books.pending;
         self.books.top_role_members += books.top_role_members;
-        self.books.taken += books.taken;
         self.books.seats_total = books.seats_total.or(self.books.seats_total);
     }
 
@@ -144,10 +138,9 @@ impl<'a, A> Unit<'a, A> {
         self.opening.top_role_members + self.books.top_role_members
     }
 
-    /// The seats as they would be now, with the invitations that expired since the last change taken out of the books.
+    /// The seats as they would be now, with the invitations that expired since the last change taken off the books.
     pub async fn seats(&mut self) -> Result<Usage, Error> {
-        let released = store::release_expired(&self.transaction, self.scope, self.now).await?;
-        self.books.pending -= released;
+        self.released += store::release_expired(&self.transaction, self.scope, self.now).await?;
         Ok(self.usage())
     }
 
@@ -155,7 +148,7 @@ impl<'a, A> Unit<'a, A> {
         Usage {
             total: self.books.seats_total.unwrap_or(self.opening.seats_total),
             members: self.opening.members + self.books.members,
-            pending: self.opening.pending + self.books.pending,
+            pending: self.opening.pending + self.books.pending - self.released,
         }
     }
 
@@ -164,7 +157,7 @@ impl<'a, A> Unit<'a, A> {
     pub(super) async fn finish(self, key: Option<&RequestKey>, answer: &impl prost::Message) -> Result<(), Error> {
         self.close_books().await?;
         let number = self.opening.last_event_number;
-        log::append(&self.transaction, self.scope, self.authorized, number, &self.changes, self.now).await?;
+        log::append(&self.transaction, self.scope, &self.author, number, &self.changes, self.now).await?;
         if let Some(key) = key {
             key.store(&self.transaction, answer, self.now).await?;
         }
@@ -180,7 +173,8 @@ impl<'a, A> Unit<'a, A> {
         use organization::Column as C;
         let books = self.books;
         let events = i64::try_from(self.changes.len()).map_err(|_| Error::defect("more events than can be counted"))?;
-        let unchanged = books.members == 0 && books.pending == 0 && books.top_role_members == 0;
+        let (members, pending) = (books.members, books.pending - self.released);
+        let unchanged = members == 0 && pending == 0 && books.top_role_members == 0;
         if unchanged && events == 0 && books.seats_total.is_none() {
             return Ok(());
         }
@@ -188,15 +182,17 @@ impl<'a, A> Unit<'a, A> {
         let plus = |column: C, delta: i64| Expr::col(column).add(delta);
         let mut update = organization::Entity::update_many()
             .filter(C::OrganizationId.eq(self.scope.organization_id()))
-            .col_expr(C::ActiveMembers, plus(C::ActiveMembers, books.members))
-            .col_expr(C::PendingInvitations, plus(C::PendingInvitations, books.pending))
+            .col_expr(C::ActiveMembers, plus(C::ActiveMembers, members))
+            .col_expr(C::PendingInvitations, plus(C::PendingInvitations, pending))
             .col_expr(C::TopRoleMembers, plus(C::TopRoleMembers, books.top_role_members))
             .col_expr(C::SeatsTotal, Expr::val(usage.total))
             .col_expr(C::LastEventNumber, plus(C::LastEventNumber, events));
-        if books.taken > 0 || books.seats_total.is_some() {
-            // The database's own word on the seat rule, besides the code's: growth must end within the total.
+        // The database's own word on the seat rule, besides the code's: whatever grows must end within the total. A seat that
+        // passes from an invitation to its member is no growth, and a seat that an expiry gave back makes none good.
+        let growth = books.members + books.pending;
+        if growth > 0 || books.seats_total.is_some() {
             let used = Expr::col(C::ActiveMembers).add(Expr::col(C::PendingInvitations));
-            update = update.filter(used.add(books.members + books.pending).lte(usage.total));
+            update = update.filter(used.add(members + pending).lte(usage.total));
         }
         let updated =
             update.exec(&self.transaction).await.on_constraint("organization_keeps_a_top_role_member", || {
@@ -204,7 +200,7 @@ impl<'a, A> Unit<'a, A> {
             })?;
         match updated.rows_affected {
             1 => Ok(()),
-            _ => Err(usage.full(books.taken)),
+            _ => Err(usage.full(growth)),
         }
     }
 }

@@ -11,6 +11,7 @@ use ring::digest::{SHA256, digest};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 use tenantry::pb;
 use tenantry::worker;
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::harness::person::{Person, answer, by_token};
@@ -946,9 +947,7 @@ fn one_done<T: PartialEq + std::fmt::Debug>(outcomes: &[Result<T, Refused>]) {
 /// Every server's worker does what is due, all of them at the same moment.
 async fn sweep_everywhere(world: &World) {
     let apps = world.servers.iter().chain(world.servers.first()).map(|server| server.app.clone());
-    for swept in at_once(apps.map(|app| async move { worker::sweep(&app).await })).await {
-        swept.expect("swept");
-    }
+    at_once(apps.map(|app| async move { worker::sweep(&app, &CancellationToken::new()).await })).await;
 }
 
 /// Every row of every table, as text in which bytes are hexadecimal.

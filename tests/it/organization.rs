@@ -5,6 +5,7 @@ use prost_types::Timestamp;
 use tenantry::auth::policy::RolePolicy;
 use tenantry::pb::{self, OrganizationState};
 use tenantry::worker;
+use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::harness::person::{Person, answer};
@@ -598,15 +599,15 @@ database_tests! {
         }
         let app = &world.servers[0].app;
         world.pass(TimeDelta::days(30) - TimeDelta::microseconds(1));
-        worker::sweep(app).await.unwrap();
+        worker::sweep(app, &CancellationToken::new()).await;
         assert_eq!(world.number("SELECT count(*) FROM organization").await, 13);
         doomed[0].tries_to_undelete().await.unwrap();
         doomed[0].tries_to_delete().await.unwrap();
         world.pass(TimeDelta::microseconds(1));
-        worker::sweep(app).await.unwrap();
+        worker::sweep(app, &CancellationToken::new()).await;
         assert_eq!(world.number("SELECT count(*) FROM organization").await, 2);
         world.pass(TimeDelta::days(30));
-        worker::sweep(app).await.unwrap();
+        worker::sweep(app, &CancellationToken::new()).await;
         assert_eq!(rows(&world).await, before);
         assert_eq!(zed.members_and_roles().await.len(), 2);
         assert_eq!(zed.tries_to_create(slugged("Mine now", "acme-0")).await.unwrap().organization.unwrap().slug, "acme-0");

@@ -21,8 +21,9 @@ pub(super) struct CheckPermissions {
 impl Query for CheckPermissions {
     type Request = pb::CheckPermissionsRequest;
     type Response = pb::CheckPermissionsResponse;
-    // Of a deleted organization the answer is no, not an error.
+    // Of a deleted organization, and of none, the answer is no, not an error.
     const ON_DELETED: bool = true;
+    const ON_MISSING: bool = true;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         if request.permissions.len() > MOST {
@@ -43,14 +44,10 @@ impl Query for CheckPermissions {
         fields.done(Self { user_id, permissions })
     }
 
-    fn about(request: &Self::Request) -> Option<&str> {
-        Some(request.user_id.as_str()).filter(|user_id| !user_id.is_empty())
-    }
-
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let caller = reader.authorized.user().ok().map(|user| user.user_id.as_str());
         let policy = &reader.app.policy;
-        let deleted = reader.organization.as_ref().is_some_and(|found| found.deleted_at.is_some());
+        let closed = reader.organization().map_or(true, |found| found.deleted_at.is_some());
         let member = match (self.user_id.as_deref(), caller) {
             (Some(user_id), caller) if Some(user_id) != caller => {
                 store::find(reader.connection(), reader.scope, user_id).await?
@@ -58,7 +55,7 @@ impl Query for CheckPermissions {
             (_, Some(_)) => reader.membership.clone(),
             (_, None) => return Err(user_needed()),
         };
-        let standing = Standing::of(policy, member.as_ref(), deleted || reader.organization.is_none());
+        let standing = Standing::of(policy, member.as_ref(), closed);
         let checks = self.permissions.iter().map(|permission| standing.check(policy, *permission));
         Ok(pb::CheckPermissionsResponse {
             role: member.as_ref().map(|member| member.role.clone()).unwrap_or_default(),

@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::{refuse_items, shown_invitation, single};
 use crate::app::App;
-use crate::billing::seats;
 use crate::billing::store as subscriptions;
 use crate::email::Email;
 use crate::entity::invitation::{self, State};
@@ -125,16 +124,13 @@ async fn send(
     lifetime: TimeDelta,
 ) -> Result<Vec<pb::InvitedMember>, Error> {
     judge(unit, &outgoing, field).await?;
-    // Before the rows are figured: an expired invitation has lost its seat to the books, and needs one like a new one.
-    let seats = unit.seats().await?;
-    let holds_seat = |earlier: &Option<invitation::Model>| {
-        earlier.as_ref().is_some_and(|row| row.holds_seat && !rules::is_expired(row, unit.now))
-    };
+    // An expired invitation has lost its seat, and needs one like a new one.
+    let holds_seat =
+        |earlier: &Option<invitation::Model>| earlier.as_ref().is_some_and(|row| !rules::is_expired(row, unit.now));
     let needed = outgoing.iter().filter(|item| !holds_seat(&item.earlier)).count();
     let needed = i64::try_from(needed).map_err(|_| Error::defect("more invitations than can be counted"))?;
     if needed > 0 {
-        seats.take(needed)?;
-        seats::may_grow(subscriptions::load(unit.transaction(), unit.scope()).await?.status)?;
+        subscriptions::check_growth(unit, needed).await?;
     }
     let mut rows = Vec::with_capacity(outgoing.len());
     let mut invited = Vec::with_capacity(outgoing.len());

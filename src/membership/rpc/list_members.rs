@@ -26,12 +26,7 @@ impl Query for GetMember {
         fields.done(Self { user_id })
     }
 
-    fn about(request: &Self::Request) -> Option<&str> {
-        Some(&request.user_id)
-    }
-
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        reader.organization()?;
         let own = reader.membership.as_ref().filter(|own| own.user_id == self.user_id);
         let found = match own {
             Some(own) => Some(own.clone()),
@@ -80,7 +75,6 @@ impl Query for ListMembers {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        reader.organization()?;
         let (connection, scope, listing) = (reader.connection(), reader.scope, &self.listing);
         let (after, limit) = (self.page.after.as_ref(), self.page.size + 1);
         let members = listing::list(connection, scope, listing, after, limit).await?;

@@ -2,7 +2,6 @@
 
 use super::shown;
 use crate::app::App;
-use crate::billing::seats;
 use crate::billing::store as subscriptions;
 use crate::entity::membership;
 use crate::error::Error;
@@ -70,8 +69,7 @@ impl Command for ReactivateMember {
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let mut row = target(unit, &self.user_id, &self.etag).await?;
         if row.suspended_at.is_some() {
-            unit.seats().await?.take(1)?;
-            seats::may_grow(subscriptions::load(unit.transaction(), unit.scope()).await?.status)?;
+            subscriptions::check_growth(unit, 1).await?;
             store::update_suspension(unit, &mut row, None).await?;
             unit.record(Change::MemberReactivated { user_id: row.user_id.clone(), role: row.role.clone() });
         }

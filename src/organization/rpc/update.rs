@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::entity::organization;
 use crate::error::{Error, OnConstraint as _};
 use crate::etag;
-use crate::event::Change;
+use crate::event::{Change, FieldChange};
 use crate::fields::Fields;
 use crate::operation::{Command, Member, Unit};
 use crate::organization::store;
@@ -64,20 +64,14 @@ impl Command for UpdateOrganization {
         store::update_fields(unit.transaction(), &organization)
             .await
             .on_constraint("organization_slug_unique", || Error::SlugTaken { slug: organization.slug.clone() })?;
-        let (mut fields, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
-        for (field, old, new) in changes {
-            fields.push(field);
-            before.push(old);
-            after.push(new);
-        }
-        unit.record(Change::OrganizationUpdated { fields, before, after });
+        unit.record(Change::OrganizationUpdated { changes });
         Ok(pb::UpdateOrganizationResponse { organization: Some(shown(&organization)) })
     }
 }
 
 impl UpdateOrganization {
     /// Sets the fields, and gives those that were another before.
-    fn apply(&self, organization: &mut organization::Model) -> Vec<(&'static str, String, String)> {
+    fn apply(&self, organization: &mut organization::Model) -> Vec<FieldChange> {
         let fields = [
             ("name", &self.name, &mut organization.name),
             ("slug", &self.slug, &mut organization.slug),
@@ -87,7 +81,8 @@ impl UpdateOrganization {
         let mut changes = Vec::new();
         for (name, new, current) in fields {
             if let Some(new) = new.as_ref().filter(|new| *new != current) {
-                changes.push((name, std::mem::replace(current, new.clone()), new.clone()));
+                let before = std::mem::replace(current, new.clone());
+                changes.push(FieldChange { field: name.to_owned(), before, after: new.clone() });
             }
         }
         changes
