@@ -20,9 +20,9 @@ const PROTOS: [&str; 6] = [
     "tenantry/testing/v1/clock_service.proto",
 ];
 
-#[expect(clippy::disallowed_methods, reason = "cargo says where to write, and no setting of the service")]
 const OPTION: &str = "tenantry.v1.requires";
 
+#[expect(clippy::disallowed_methods, reason = "cargo says where to write, and no setting of the service")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);

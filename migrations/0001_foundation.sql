@@ -163,3 +163,9 @@ CREATE TABLE stored_answer (
 );
 
 CREATE INDEX stored_answer_by_age ON stored_answer (created_at);
+
+-- What the database was begun with, and every later start compares with: the name of the top role.
+CREATE TABLE deployment (
+    name  text NOT NULL PRIMARY KEY,
+    value text NOT NULL
+);

@@ -12,11 +12,36 @@ use crate::auth::token::{TokenSettings, TokenSettingsError, TokenVerifier};
 use crate::database::DatabaseSettings;
 use crate::telemetry::LogFormat;
 
+/// What `--help` says after the settings.
+const MANUAL: &str = "\
+WHO CALLS
+  A token (authorization: Bearer JWT) with sub, email, org_id and org_role, or scope `platform` for a service; or, where they
+  are trusted, the headers x-user-id, x-user-email, x-org-id and x-org-role, or x-service. Never both.
+
+ROLE POLICY AND PLANS
+  TOML files, checked whole at start: every fault is named with its line or key. The presets are in src/auth/presets of the
+  repository, the embedded catalogue is src/billing/catalogue.toml; both say how to write one's own. A database keeps the top
+  role that it was begun with.
+
+DATABASE
+  sqlite:PATH is relative to the working directory, and serves one process. postgres://USER:PASSWORD@HOST/DATABASE serves any
+  number. Migrations run at start under a lock, or beforehand by `tenantry migrate`.
+
+HEALTH
+  grpc.health.v1 knows `liveness` (the process runs), `readiness` (the database answers) and each service by its full name;
+  `tenantry health` asks.
+
+SIGNALS
+  SIGTERM and SIGINT: health turns to NOT_SERVING, calls under way end, the process exits with 0.
+
+EXIT STATUS
+  0 when stopped or done, 1 when it cannot start or the answer is no, 2 when a setting is not one.";
+
 /// Organizations, members, invitations, seats and subscriptions behind one gRPC service.
 ///
 /// Without a subcommand it serves. Every setting is a flag or an environment variable.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_long_help = MANUAL)]
 pub struct Cli {
     /// What to do; serve, when nothing is said.
     #[command(subcommand)]
@@ -104,13 +129,13 @@ pub struct Identity {
     /// The secret by which tokens are signed (HS256), at least 32 bytes.
     #[arg(long, env = "TENANTRY_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
-    /// A JWKS file with the public keys by which tokens are signed (EdDSA, ES256, RS256).
+    /// A JWKS file with the keys by which tokens are signed (EdDSA, ES256, RS256, HS256). It is read at start.
     #[arg(long, env = "TENANTRY_JWKS")]
     pub jwks: Option<PathBuf>,
-    /// The issuer that tokens must name.
+    /// The issuer that tokens must name. When absent, whoever has a key may issue.
     #[arg(long, env = "TENANTRY_JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
-    /// The audience that tokens must name.
+    /// The audience that tokens must name. When absent, tokens that name one are refused.
     #[arg(long, env = "TENANTRY_JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
     /// Whether to believe the identity headers x-user-id, x-user-email, x-org-id, x-org-role and x-service. Only right
@@ -205,6 +230,9 @@ pub struct Token {
     /// The token is a trusted service's own.
     #[arg(long, conflicts_with_all = ["email", "organization", "role"])]
     pub platform: bool,
+    /// The trusted service that acts for the user; events name both.
+    #[arg(long, conflicts_with = "platform")]
+    pub acting_service: Option<String>,
     /// The issuer to name.
     #[arg(long, env = "TENANTRY_JWT_ISSUER")]
     pub issuer: Option<String>,

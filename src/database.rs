@@ -22,7 +22,7 @@ use sea_orm::{
 const IDLE_BEFORE_TEST: Duration = Duration::from_secs(1);
 
 /// Where the database is and how it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DatabaseSettings {
     /// `sqlite:` and a path, or `postgres://…`.
     pub url: String,
@@ -37,6 +37,16 @@ impl DatabaseSettings {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), max_connections: 16, acquire_timeout: Duration::from_secs(5) }
+    }
+}
+
+impl std::fmt::Debug for DatabaseSettings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may have a password.
+        formatter
+            .debug_struct("DatabaseSettings")
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,6 +82,7 @@ pub struct Database {
     writer: DatabaseConnection,
     /// A connection of its own for signs of life: readiness follows the database, not how busy this process is.
     probe: DatabaseConnection,
+    settings: DatabaseSettings,
     /// Held for as long as the process uses the SQLite file.
     _lock: Option<File>,
 }
@@ -92,7 +103,7 @@ impl Database {
         let url = settings.url.replacen("postgresql://", "postgres://", 1);
         let mut options = pool(url, settings, settings.max_connections);
         options.test_before_acquire_if_idle_for(IDLE_BEFORE_TEST).map_sqlx_postgres_opts(|options| {
-            options.application_name("tenantry").statement_cache_capacity(500).options([
+            options.application_name("tenantry").statement_cache_capacity(200).options([
                 ("timezone", "UTC"),
                 ("default_transaction_isolation", "read committed"),
                 ("statement_timeout", "30s"),
@@ -110,7 +121,7 @@ impl Database {
             }
         };
         let probe = sea_orm::Database::connect(for_probe).await?;
-        Ok(Self { reader: connection.clone(), writer: connection, probe, _lock: None })
+        Ok(Self { reader: connection.clone(), writer: connection, probe, settings: settings.clone(), _lock: None })
     }
 
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
@@ -135,12 +146,22 @@ impl Database {
         // The writer first: it makes the file.
         let writer = opening(false).await?;
         let reader = opening(true).await?;
-        Ok(Self { probe: reader.clone(), reader, writer, _lock: Some(lock) })
+        Ok(Self { probe: reader.clone(), reader, writer, settings: settings.clone(), _lock: Some(lock) })
     }
 
     /// Brings it to the newest schema.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        Ok(crate::migration::migrate(&self.writer).await?)
+        if self.writer.get_database_backend() == DbBackend::Sqlite {
+            return Ok(crate::migration::migrate(&self.writer).await?);
+        }
+        // On a connection of its own without the time-out of calls: a migration may take long, and so may the wait for
+        // another server's.
+        let mut options = pool(self.settings.url.replacen("postgresql://", "postgres://", 1), &self.settings, 1);
+        options.map_sqlx_postgres_opts(|options| options.application_name("tenantry migration"));
+        let connection = sea_orm::Database::connect(options).await?;
+        let migrated = crate::migration::migrate(&connection).await;
+        connection.close().await?;
+        Ok(migrated?)
     }
 
     /// For statements that only read, each on its own.
@@ -172,10 +193,12 @@ impl Database {
     }
 
     /// Closes every connection.
-    pub async fn close(self) -> Result<(), DbErr> {
-        self.probe.close().await?;
-        self.reader.close().await?;
-        self.writer.close().await
+    ///
+    /// The last to go is the one that writes: on SQLite it moves what stands in the log beside the file into the file.
+    pub async fn close(&self) -> Result<(), DbErr> {
+        self.probe.close_by_ref().await?;
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await
     }
 }
 
@@ -239,19 +262,34 @@ pub fn failure(error: &DbErr) -> Failure {
 fn sqlx_failure(error: &sea_orm::SqlxError) -> Failure {
     use sea_orm::SqlxError as E;
     match error {
-        E::Database(database) => match database.code().as_deref().unwrap_or_default() {
-            // PostgreSQL: serialization failure, deadlock. SQLite: busy and locked, in their extended forms.
-            "40001" | "40P01" | "5" | "6" | "261" | "262" | "517" => Failure::Conflict,
-            // Statement time-out, full disk or memory, too many connections, shutting down or starting up, idle for too
-            // long, read-only.
-            "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006"
-            | "10" | "13" | "14" => Failure::Unavailable,
-            code if code.starts_with("08") => Failure::Unavailable,
-            _ => Failure::Defect,
-        },
+        E::Database(database) => code_failure(database.code().as_deref().unwrap_or_default()),
         E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::Protocol(_) => {
             Failure::Unavailable
         }
+        _ => Failure::Defect,
+    }
+}
+
+fn code_failure(code: &str) -> Failure {
+    // SQLite's codes are numbers whose low byte is the kind; PostgreSQL's are five letters and digits.
+    if let Some(code) = code.parse::<u32>().ok().filter(|_| code.len() < 5) {
+        return match code & 0xff {
+            // Busy, locked.
+            5 | 6 => Failure::Conflict,
+            // Read-only, input or output, full, cannot be opened.
+            8 | 10 | 13 | 14 => Failure::Unavailable,
+            _ => Failure::Defect,
+        };
+    }
+    match code {
+        // Serialization failure, deadlock.
+        "40001" | "40P01" => Failure::Conflict,
+        // Statement time-out, full disk or memory, too many connections, shutting down or starting up, idle for too long,
+        // read-only.
+        "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006" => {
+            Failure::Unavailable
+        }
+        code if code.starts_with("08") => Failure::Unavailable,
         _ => Failure::Defect,
     }
 }

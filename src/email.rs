@@ -39,7 +39,7 @@ impl Email {
         }
         let (local, domain) = written.rsplit_once('@').ok_or("must have an @, as in name@example.com")?;
         let domain = idna::domain_to_ascii_strict(domain).map_err(|_| "must have a valid domain after the @")?;
-        let local: String = local.nfkc().flat_map(char::to_lowercase).nfc().collect();
+        let local: String = local.nfc().flat_map(char::to_lowercase).nfc().collect();
         let normalized = format!("{local}@{domain}");
         // Quoted local parts are legal and used by nobody; they would let white space and a second @ in.
         let options = Options::default().without_display_text().without_domain_literal().with_required_tld();
@@ -68,6 +68,8 @@ mod tests {
             assert_eq!(Email::parse(spelling).unwrap().normalized, one, "{spelling}");
         }
         assert_ne!(Email::parse("a.b@x.com").unwrap().normalized, Email::parse("ab@x.com").unwrap().normalized);
+        // Letters that only look alike may be somebody else's mailbox.
+        assert_ne!(Email::parse("\u{ff41}nn@x.com").unwrap().normalized, Email::parse("ann@x.com").unwrap().normalized);
         assert_ne!(Email::parse("a+1@x.com").unwrap().normalized, Email::parse("a@x.com").unwrap().normalized);
     }
 

@@ -14,6 +14,7 @@ use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::config::{self, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
+use tenantry::deployment;
 use tenantry::lanes::Lanes;
 use tenantry::{banner, server, telemetry};
 use tokio::net::TcpListener;
@@ -66,15 +67,39 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
     let database = Database::connect(&settings.database.settings()).await?;
     database.migrate().await?;
+    deployment::check(&database, &policy).await?;
+    announce(&settings, &policy, &callers);
     if settings.reflection {
         // Without it grpcurl would need the protos.
         banner::print(listener.local_addr()?, banner_identity(&callers, &settings.identity));
     }
-    let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone() };
+    // Tokens are of the world outside, whatever the clock of this server says.
+    let gate = Gate { callers, policy: Arc::clone(&policy), clock: Clock::System };
     let invitation_lifetime = settings.invitation_lifetime();
     let app = Arc::new(App { database, lanes: Lanes::default(), clock, policy, catalogue, invitation_lifetime });
     let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain() };
     server::serve(listener, parts, stop_on_signal()?).await
+}
+
+/// What somebody who looks at the log at night wants to know first.
+fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader) {
+    let identity = match (callers.verifier.is_some(), callers.trust_metadata) {
+        (true, true) => "tokens and headers",
+        (true, false) => "tokens",
+        _ => "headers",
+    };
+    let database = settings.database.database_url.split(':').next().unwrap_or_default();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        database,
+        role_policy = policy.name(),
+        plans = settings.plans.as_deref().unwrap_or("embedded"),
+        identity,
+        "starting"
+    );
+    if settings.clock == ClockKind::Manual {
+        tracing::warn!("the clock is a manual one: it stands still, and whoever may call moves it");
+    }
 }
 
 fn banner_identity(callers: &CallerReader, identity: &config::Identity) -> banner::Identity {
@@ -102,7 +127,9 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 async fn migrate(settings: &config::Database) -> anyhow::Result<()> {
     let database = Database::connect(&settings.settings()).await?;
     database.migrate().await?;
-    Ok(database.close().await?)
+    database.close().await?;
+    println!("the database has the newest schema");
+    Ok(())
 }
 
 fn mint(settings: &config::Token) -> anyhow::Result<()> {
@@ -112,6 +139,7 @@ fn mint(settings: &config::Token) -> anyhow::Result<()> {
         org_id: settings.organization.clone(),
         org_role: settings.role.clone(),
         scope: settings.platform.then(|| "platform".to_owned()),
+        act: settings.acting_service.clone(),
         issuer: settings.issuer.clone(),
         audience: settings.audience.clone(),
         ..MintedClaims::default()

@@ -20,6 +20,7 @@ use tower::layer::util::Stack;
 use crate::app::App;
 use crate::auth::layer::{AuthorizationLayer, Gate};
 use crate::clock::Clock;
+use crate::deadline::DeadlineLayer;
 use crate::error::Error;
 use crate::pb::billing_service_server::BillingServiceServer;
 use crate::pb::membership_service_server::MembershipServiceServer;
@@ -66,8 +67,9 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     health.set_service_status("liveness", ServingStatus::Serving).await;
     report(&health, ServingStatus::NotServing).await;
     let app = parts.app;
-    // The gate first: it decides on the metadata, before a body is read.
-    let guard = Stack::new(ReceiveLayer { largest: LARGEST_REQUEST }, AuthorizationLayer(Arc::new(parts.gate)));
+    // The gate before the body is read: it decides on the metadata. The deadline around both.
+    let receive = Stack::new(ReceiveLayer { largest: LARGEST_REQUEST }, AuthorizationLayer(Arc::new(parts.gate)));
+    let guard = Stack::new(receive, DeadlineLayer);
 
     let mut routes = Routes::new(health_service)
         .add_service(
@@ -125,6 +127,9 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     // Each is at most one short step from its end, unless the database does not answer.
     if tokio::time::timeout(PING_TIMEOUT, async { tokio::join!(readiness, working) }).await.is_err() {
         tracing::warn!("left the background work before its end");
+    }
+    if !matches!(tokio::time::timeout(PING_TIMEOUT, app.database.close()).await, Ok(Ok(()))) {
+        tracing::warn!("the database was not closed properly");
     }
     outcome
 }

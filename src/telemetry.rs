@@ -47,6 +47,8 @@ pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("the log filter `{filter}` is not one"))?;
     // The ORM's spans tell the URL of the database with its password, to whoever asks for everything.
     let filter = filter.add_directive("sea_orm=off".parse()?);
+    // PostgreSQL notices that tables are there already, at every start.
+    let filter = filter.add_directive("sqlx::postgres::notice=warn".parse()?);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),

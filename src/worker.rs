@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,10 @@ use crate::organization::store;
 
 /// How often it looks for work.
 const INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long after its time an organization is purged: longer than the clocks of two servers differ, so that none still
+/// undeletes what another has begun to purge.
+const AFTER_PURGE_TIME: TimeDelta = TimeDelta::hours(1);
 
 /// How many rows one transaction deletes: none may be long, for calls wait for it on SQLite.
 const ROWS_AT_ONCE: u64 = 2000;
@@ -41,10 +46,10 @@ pub async fn sweep(app: &App, stop: &CancellationToken) {
 async fn until_done<F: Future<Output = Result<bool, DbErr>>>(
     what: &str,
     stop: &CancellationToken,
-    step: impl Fn() -> F,
+    work: impl Fn() -> F,
 ) {
     while !stop.is_cancelled() {
-        match step().await {
+        match work().await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
@@ -66,8 +71,9 @@ async fn forget(app: &App) -> Result<bool, DbErr> {
 /// Purges some rows of an organization whose time has come and, when there are none left, the organization itself. Says
 /// whether there was anything to do.
 async fn purge(app: &App) -> Result<bool, DbErr> {
+    let due = app.clock.now() - AFTER_PURGE_TIME;
     let transaction = app.database.begin().await?;
-    let Some(organization_id) = store::lock_purgeable(&transaction, app.clock.now()).await? else { return Ok(false) };
+    let Some(organization_id) = store::lock_purgeable(&transaction, due).await? else { return Ok(false) };
     if store::delete_rows(&transaction, organization_id, ROWS_AT_ONCE).await? == 0 {
         store::delete(&transaction, organization_id).await?;
         tracing::info!(org = %organization_id, "purged an organization that was deleted 30 days ago");

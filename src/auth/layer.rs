@@ -56,14 +56,15 @@ impl Gate {
             Some(role) => self.allow(role, permission),
             // A service that acts for a user need not know the role. The stored one decides anyway.
             None if user.via.is_some() => Ok(()),
-            None => Err(Error::RoleLacksPermission { permission, role: None }),
+            // The reader of identities has refused it already.
+            None => Err(Error::OrganizationRequired),
         }
     }
 
     fn allow(&self, role: &str, permission: Permission) -> Result<(), Error> {
         match self.policy.allows(role, permission) {
             Some(true) => Ok(()),
-            Some(false) => Err(Error::RoleLacksPermission { permission, role: Some(role.to_owned()) }),
+            Some(false) => Err(Error::ClaimedRoleLacksPermission { permission, role: role.to_owned() }),
             None => Err(Error::RoleUnknown { role: role.to_owned() }),
         }
     }

@@ -76,6 +76,8 @@ impl Authorized {
                         description: "must be a UUID".into(),
                     }])
                 })?;
+                // The line that is logged for this call says it; a user's claim said it before.
+                tracing::Span::current().record("org", tracing::field::display(organization_id));
                 Ok(Scope { organization_id })
             }
         }
@@ -107,7 +109,7 @@ impl Authorized {
                 Some(claimed) if claimed != membership.role => {
                     Error::RoleStale { permission, claimed, stored: membership.role.clone() }
                 }
-                _ => Error::RoleLacksPermission { permission, role: Some(membership.role.clone()) },
+                _ => Error::RoleLacksPermission { permission, role: membership.role.clone() },
             });
         }
         Ok(role)

@@ -1,5 +1,6 @@
 //! One SeaORM entity for each table of `migrations/`, without logic.
 
+pub mod deployment;
 pub mod event;
 pub mod invitation;
 pub mod membership;

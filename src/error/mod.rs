@@ -37,7 +37,9 @@ pub enum Error {
 
     // PERMISSION_DENIED
     #[error("the role lacks the permission")]
-    RoleLacksPermission { permission: Permission, role: Option<String> },
+    RoleLacksPermission { permission: Permission, role: String },
+    #[error("the claimed role lacks the permission")]
+    ClaimedRoleLacksPermission { permission: Permission, role: String },
     #[error("the role policy does not know the role")]
     RoleUnknown { role: String },
     #[error("the request is for another organization")]
@@ -110,6 +112,9 @@ pub enum Error {
     EtagMismatch { current: String },
     #[error("lost against concurrent changes")]
     Conflict,
+
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
 
     /// Several items of a batch are refused, each for its own reason.
     #[error("items of the batch are refused")]

@@ -1,5 +1,7 @@
 //! The one mapping from refusals to what the wire says of them: code, reason, message and metadata.
 
+use std::collections::BTreeMap;
+
 use tonic::Code;
 
 use super::{Error, Violation};
@@ -68,7 +70,6 @@ impl Error {
             }
             Self::RoleLacksPermission { permission, role } => {
                 let permission = permission::name(*permission);
-                let role = role.as_deref().unwrap_or("(none)");
                 Refusal::new(
                     C::PermissionDenied,
                     R::RoleLacksPermission,
@@ -77,10 +78,24 @@ impl Error {
                 .with("permission", permission)
                 .with("role", role)
             }
+            Self::ClaimedRoleLacksPermission { permission, role } => {
+                let permission = permission::name(*permission);
+                Refusal::new(
+                    C::PermissionDenied,
+                    R::RoleLacksPermission,
+                    format!(
+                        "the role {role}, which came with the call, does not have the permission {permission}; if it was \
+                         changed lately, refresh the identity"
+                    ),
+                )
+                .with("permission", permission)
+                .with("role", role)
+                .with("claimed_role", role)
+            }
             Self::RoleUnknown { role } => Refusal::new(
                 C::PermissionDenied,
                 R::RoleUnknown,
-                format!("the role policy in force has no role {role}; ListRoles names those that it has"),
+                format!("the role policy in force has no role {role}"),
             )
             .with("role", role),
             Self::OrganizationMismatch => Refusal::new(
@@ -131,7 +146,7 @@ impl Error {
                 "only a user may call this; a service calls it under a user's identity",
             ),
             Self::ServiceRequired => {
-                Refusal::new(C::PermissionDenied, R::ServiceRequired, "only a trusted service may call this")
+                Refusal::new(C::PermissionDenied, R::ServiceRequired, "only a trusted service may call this, under its own name and for no user")
             }
             Self::EmailRequired => Refusal::new(
                 C::PermissionDenied,
@@ -280,6 +295,11 @@ impl Error {
             )
             .with("etag", current),
             Self::Conflict => conflict(),
+            Self::DeadlineExceeded => Refusal::new(
+                C::DeadlineExceeded,
+                R::DeadlineExceeded,
+                "the time for this call is over; the same request with the same request_id tells what became of it",
+            ),
             Self::Items { field, faults } => items(field, faults),
             Self::Database(error) => match failure(error) {
                 Failure::Conflict => conflict(),
@@ -349,13 +369,33 @@ fn items(field: &'static str, faults: &[(usize, Error)]) -> Refusal {
         Code::AlreadyExists => 2,
         _ => 3,
     };
-    let gravest = faults.iter().map(|(_, fault)| fault.refusal()).min_by_key(|refusal| gravity(refusal.code));
-    let Some(mut refusal) = gravest else { return internal() };
+    let told = faults.iter().map(|(index, fault)| (*index, fault.refusal()));
+    let Some((index, mut refusal)) = told.min_by_key(|(_, refusal)| gravity(refusal.code)) else { return internal() };
     if faults.len() > 1 {
-        refusal.message = format!("{} items of {field} are refused; the first: {}", faults.len(), refusal.message);
+        refusal.message =
+            format!("{} items of {field} are refused; among them {field}[{index}]: {}", faults.len(), refusal.message);
     }
-    let indexes = faults.iter().map(|(index, _)| index.to_string()).collect::<Vec<_>>();
-    refusal.with("field", field).with("indexes", indexes.join(","))
+    let indexes = faults.iter().map(|(index, _)| *index);
+    let mut by_reason: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
+    for (index, fault) in faults {
+        by_reason.entry(reason_name(fault.refusal().reason)).or_default().push(*index);
+    }
+    let reasons = by_reason.iter().map(|(reason, indexes)| format!("{reason}={}", ranges(indexes.iter().copied())));
+    refusal.with("field", field).with("indexes", ranges(indexes)).with("reasons", reasons.collect::<Vec<_>>().join(";"))
+}
+
+/// Ascending numbers, those that follow one another as a range: `0,3-7`.
+fn ranges(numbers: impl Iterator<Item = usize>) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if *last == number || *last + 1 == number => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let text =
+        |(first, last): &(usize, usize)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    ranges.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 pub(super) fn reason_name(reason: ErrorReason) -> &'static str {

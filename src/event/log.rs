@@ -7,10 +7,7 @@ use super::Change;
 use crate::auth::scope::{Author, Scope};
 use crate::entity::event;
 use crate::error::Error;
-use crate::id;
-
-/// How many rows one statement inserts: SQLite binds at most 32,766 values.
-const ROWS_A_STATEMENT: usize = 1000;
+use crate::{id, sql};
 
 /// A change as its row has it.
 #[derive(serde::Deserialize)]
@@ -48,7 +45,7 @@ pub async fn append(
             payload: kept.payload,
         });
     }
-    for rows in rows.chunks(ROWS_A_STATEMENT) {
+    for rows in sql::blocks(&rows) {
         let rows = rows.iter().cloned().map(event::Model::into_active_model);
         event::Entity::insert_many(rows).exec_without_returning(connection).await?;
     }

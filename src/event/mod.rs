@@ -144,6 +144,8 @@ pub enum Change {
         user_id: String,
         /// When, RFC 3339.
         sign_in_time: String,
+        /// What the identity provider said anew of them: `email`, `display_name`, `avatar_uri`.
+        changed: Vec<String>,
     },
     /// The top role passed from one member to another.
     #[serde(rename = "ownership.transferred")]

@@ -14,9 +14,7 @@ use crate::entity::organization;
 use crate::error::Error;
 use crate::operation::Unit;
 use crate::operation::unit::Books;
-
-/// How many rows one statement writes: SQLite binds at most 32,766 values.
-const ROWS_A_STATEMENT: usize = 1000;
+use crate::sql;
 
 fn of(scope: Scope) -> sea_orm::Select<invitation::Entity> {
     invitation::Entity::find().filter(C::OrganizationId.eq(scope.organization_id()))
@@ -52,7 +50,7 @@ pub async fn list_by_ids(
     scope: Scope,
     invitation_ids: &[Uuid],
 ) -> Result<Vec<invitation::Model>, DbErr> {
-    of(scope).filter(C::InvitationId.is_in(invitation_ids.iter().copied())).all(connection).await
+    of(scope).filter(C::InvitationId.is_in(sql::padded(invitation_ids.iter().copied()))).all(connection).await
 }
 
 /// Finds the pending invitations, expired or not, to these e-mail addresses, normalized.
@@ -61,7 +59,11 @@ pub async fn list_pending_by_emails(
     scope: Scope,
     emails: &[&str],
 ) -> Result<Vec<invitation::Model>, DbErr> {
-    of(scope).filter(is_pending()).filter(C::EmailNormalized.is_in(emails.iter().copied())).all(connection).await
+    of(scope)
+        .filter(is_pending())
+        .filter(C::EmailNormalized.is_in(sql::padded(emails.iter().copied())))
+        .all(connection)
+        .await
 }
 
 /// Writes invitations that are sent, for the first time or again: one statement for many.
@@ -82,7 +84,7 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
             C::ExpiresAt,
         ])
         .to_owned();
-    for rows in rows.chunks(ROWS_A_STATEMENT) {
+    for rows in sql::blocks(rows) {
         let rows = rows.iter().cloned().map(invitation::Model::into_active_model);
         invitation::Entity::insert_many(rows)
             .on_conflict(sent_again.clone())
@@ -102,7 +104,7 @@ pub async fn end<A>(
 ) -> Result<(), Error> {
     let ended = invitation::Entity::update_many()
         .filter(C::OrganizationId.eq(unit.scope().organization_id()))
-        .filter(C::InvitationId.is_in(rows.iter().map(|row| row.invitation_id)))
+        .filter(C::InvitationId.is_in(sql::padded(rows.iter().map(|row| row.invitation_id))))
         .filter(is_pending())
         .col_expr(C::State, Expr::value(state.to_value()))
         .col_expr(C::HoldsSeat, Expr::value(false))

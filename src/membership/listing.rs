@@ -15,6 +15,7 @@ use crate::entity::membership::Column as C;
 use crate::entity::{invitation, membership};
 use crate::fields::{is_time, parse_uuid};
 use crate::id::UserId;
+use crate::sql;
 
 /// By what a list of members is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ pub async fn list(
     let column = listing.column();
     let mut rows = membership::Entity::find().filter(C::OrganizationId.eq(scope.organization_id()));
     if !listing.roles.is_empty() {
-        rows = rows.filter(C::Role.is_in(listing.roles.clone()));
+        rows = rows.filter(C::Role.is_in(sql::padded(listing.roles.clone())));
     }
     match (listing.active, listing.suspended) {
         (true, true) => {}
@@ -177,7 +178,7 @@ pub async fn list_expected(
     };
     let mut rows = invitations::pending(scope).filter(invitations::is_open(now));
     if !listing.roles.is_empty() {
-        rows = rows.filter(I::Role.is_in(listing.roles.clone()));
+        rows = rows.filter(I::Role.is_in(sql::padded(listing.roles.clone())));
     }
     if !listing.search.is_empty() {
         rows = rows.filter(contains(Expr::col(I::SearchText), &listing.search));

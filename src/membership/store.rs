@@ -13,7 +13,7 @@ use crate::error::{Error, OnConstraint as _};
 use crate::operation::Unit;
 pub use crate::operation::store::find_member as find;
 use crate::operation::unit::Books;
-use crate::text;
+use crate::{sql, text};
 
 /// The row of somebody who joins.
 #[must_use]
@@ -57,7 +57,7 @@ pub async fn list_by_ids(
     scope: Scope,
     user_ids: &[&str],
 ) -> Result<Vec<membership::Model>, DbErr> {
-    of(scope).filter(C::UserId.is_in(user_ids.iter().copied())).all(connection).await
+    of(scope).filter(C::UserId.is_in(sql::padded(user_ids.iter().copied()))).all(connection).await
 }
 
 /// Finds the members with these e-mail addresses, normalized.
@@ -66,7 +66,7 @@ pub async fn list_by_emails(
     scope: Scope,
     emails: &[&str],
 ) -> Result<Vec<membership::Model>, DbErr> {
-    of(scope).filter(C::EmailNormalized.is_in(emails.iter().copied())).all(connection).await
+    of(scope).filter(C::EmailNormalized.is_in(sql::padded(emails.iter().copied()))).all(connection).await
 }
 
 fn of(scope: Scope) -> sea_orm::Select<membership::Entity> {
@@ -100,7 +100,7 @@ pub async fn update_roles<A>(
     let user_ids: Vec<String> = rows.iter().map(|row| row.user_id.clone()).collect();
     membership::Entity::update_many()
         .filter(C::OrganizationId.eq(unit.scope().organization_id()))
-        .filter(C::UserId.is_in(user_ids))
+        .filter(C::UserId.is_in(sql::padded(user_ids)))
         .col_expr(C::Role, Expr::value(role))
         .col_expr(C::Version, Expr::col(C::Version).add(1))
         .exec(unit.transaction())
@@ -119,7 +119,7 @@ pub async fn update_roles<A>(
 pub async fn delete<A>(unit: &mut Unit<'_, A>, rows: &[&membership::Model]) -> Result<(), Error> {
     membership::Entity::delete_many()
         .filter(C::OrganizationId.eq(unit.scope().organization_id()))
-        .filter(C::UserId.is_in(rows.iter().map(|row| row.user_id.clone())))
+        .filter(C::UserId.is_in(sql::padded(rows.iter().map(|row| row.user_id.clone()))))
         .exec(unit.transaction())
         .await?;
     for row in rows {

@@ -79,6 +79,7 @@ impl<'a, A> Unit<'a, A> {
             last_event_number: found.last_event_number,
         });
         let organization_id = organization.map_or_else(|| id::new(now), |found| found.organization_id);
+        tracing::Span::current().record("org", tracing::field::display(organization_id));
         Self {
             app,
             actor,

@@ -52,6 +52,23 @@ fn pairs(refused: &Refused, keys: &[&str]) -> Vec<String> {
 }
 
 database_tests! {
+    async fn a_plan_that_has_left_the_catalogue_is_told_and_holds_nobody_up(backend: Backend) {
+        let mut world = World::with(backend, Setup { plans: Some(plans_with_seats(9)), ..Setup::default() }).await;
+        let ann = world.person("ann").founds("Acme").await;
+        // The operator starts again with plans that do not have it.
+        world.setup.plans = None;
+        world.switches_policy_to("owner-billing").await;
+        let ann = ann.at(world.channel());
+        let refused = ann.tries_to_set_seats(5).await.expect_err("who knows what the plan allows?");
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "PLAN_UNKNOWN"));
+        assert_eq!(refused.metadata["plan_id"], "roomy");
+        assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
+        assert_eq!(ann.seats().await, "2 / 9 seats");
+        world.end().await;
+    }
+}
+
+database_tests! {
     async fn the_embedded_plans_are_listed_in_their_order(backend: Backend) {
         let world = World::new(backend).await;
         let listed = plans(&world.person("ann")).await;
@@ -166,7 +183,7 @@ database_tests! {
         assert_eq!(ann.subscription().await.unwrap(), raised);
         assert_eq!(ann.seats().await, "1 / 10 seats");
         ann.invites(&["a@example.com", "b@example.com", "c@example.com", "d@example.com"], "member").await;
-        let request = pb::UpdateSubscriptionRequest { organization_id: ann.organization_id.clone(), seats: 5, ..Default::default() };
+        let request = pb::UpdateSubscriptionRequest { organization_id: ann.organization_id.clone(), seats: Some(5), ..Default::default() };
         let lowered = answer(ann.billing().update_subscription(request).await).unwrap();
         assert_eq!(lowered.subscription.unwrap().seats, 5);
         let told = lowered.seat_usage.unwrap();
@@ -231,7 +248,7 @@ database_tests! {
         assert_eq!(world.events(&ann.organization_id).await.len(), 2);
         let set = async |seats: i64, etag: &str, validate_only: bool| {
             let organization_id = ann.organization_id.clone();
-            let request = pb::UpdateSubscriptionRequest { organization_id, seats, etag: etag.into(), validate_only, ..Default::default() };
+            let request = pb::UpdateSubscriptionRequest { organization_id, seats: Some(seats), etag: etag.into(), validate_only, ..Default::default() };
             answer(ann.billing().update_subscription(request).await)
         };
         let rehearsed = set(6, &read.etag, true).await.unwrap();

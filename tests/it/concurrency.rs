@@ -323,7 +323,7 @@ database_tests! {
                 "Zoe@example.com",
                 "ZOE@EXAMPLE.COM",
                 " zoe@Example.com ",
-                "\u{ff5a}oe@example.com",
+                "zoE@EXAMPLE.com",
             ];
             let deeds = (0..20).map(|number| {
                 (ann.clone(), Deed::Invite(vec![spellings[number % spellings.len()].to_owned()], "member", 7))

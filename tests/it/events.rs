@@ -131,7 +131,10 @@ database_tests! {
         let new = pb::Organization { name: "Acme Ltd".into(), description: "Things.".into(), slug: "acme".into(), ..Default::default() };
         calling(&ann, "UpdateOrganization").tries_to_update(&["description", "slug", "name"], new).await.unwrap();
         doing.wrote("ann", "UpdateOrganization", &[told("organization.updated", json!({
-            "fields": ["name", "description"], "before": ["Acme", ""], "after": ["Acme Ltd", "Things."],
+            "changes": [
+                {"field": "name", "before": "Acme", "after": "Acme Ltd"},
+                {"field": "description", "before": "", "after": "Things."},
+            ],
         }))]).await;
 
         let expire_time = (world.clock.now() + TimeDelta::days(7)).to_rfc3339();
@@ -246,7 +249,7 @@ database_tests! {
         let service = in_call(&world.service("identity"), "of-the-service");
         answer(service.members().record_sign_in(sign_in).await).unwrap();
         let written = doing.log.next(None, Some("identity"), "of-the-service").await;
-        assert_eq!(written, [told("member.signed_in", json!({"user_id": "bob", "sign_in_time": at.to_rfc3339()}))]);
+        assert_eq!(written, [told("member.signed_in", json!({"user_id": "bob", "sign_in_time": at.to_rfc3339(), "changed": ["email"]}))]);
 
         let own = calling(&world.person("gus"), "EnsureDefaultOrganization").signs_in().await.organization.unwrap();
         let Doing { mut done, .. } = doing;
@@ -280,7 +283,7 @@ database_tests! {
         let ann = world.person("ann").founds("Acme").await;
         let mut log = Log::of(&world, &ann.organization_id);
         log.read = 2;
-        let set = |seats: i64| pb::UpdateSubscriptionRequest { organization_id: ann.organization_id.clone(), seats, ..Default::default() };
+        let set = |seats: i64| pb::UpdateSubscriptionRequest { organization_id: ann.organization_id.clone(), seats: Some(seats), ..Default::default() };
         let answered = ann.billing().update_subscription(set(7)).await.unwrap();
         let generated = answered.metadata().get("x-request-id").unwrap().to_str().unwrap().to_owned();
         assert!(uuid::Uuid::parse_str(&generated).is_ok(), "{generated}");
@@ -360,14 +363,14 @@ database_tests! {
         answer(ann.members().invite_members(rehearsed).await).unwrap();
         let rehearsed = pb::AcceptInvitationRequest { invitation: Some(by_token(&sent[0].token)), validate_only: true, ..Default::default() };
         answer(world.person("cas").members().accept_invitation(rehearsed).await).unwrap();
-        let rehearsed = pb::UpdateSubscriptionRequest { organization_id: organization_id.clone(), seats: 9, validate_only: true, ..Default::default() };
+        let rehearsed = pb::UpdateSubscriptionRequest { organization_id: organization_id.clone(), seats: Some(9), validate_only: true, ..Default::default() };
         answer(ann.billing().update_subscription(rehearsed).await).unwrap();
         let rehearsed = pb::CreateOrganizationRequest { name: "New".into(), validate_only: true, ..Default::default() };
         world.person("zed").tries_to_create(rehearsed).await.unwrap();
         assert_eq!(events().await, before, "after rehearsals");
 
         let repeated = pb::UpdateSubscriptionRequest {
-            organization_id, seats: 9, request_id: "0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f70".into(), ..Default::default()
+            organization_id, seats: Some(9), request_id: "0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f70".into(), ..Default::default()
         };
         for _ in 0..3 {
             answer(ann.billing().update_subscription(repeated.clone()).await).unwrap();
@@ -381,7 +384,7 @@ database_tests! {
         let ann = world.person("ann").founds("Acme").await;
         let sent = ann.invites(&["bob@example.com"], "member").await;
         // Something stands where the next event belongs.
-        let columns = "event_id, type, occurred_at, actor_user_id, actor_service, request_id, payload";
+        let columns = "event_id, type, subject_kind, subject_id, occurred_at, actor_user_id, actor_service, request_id, payload";
         world.execute(&format!("INSERT INTO event (organization_id, number, {columns}) SELECT organization_id, 4, {columns} FROM event WHERE number = 3")).await.unwrap();
         let before = (ann.organization().await, ann.members_and_roles().await, ann.seats().await);
         let new = pb::Organization { name: "New".into(), ..Default::default() };

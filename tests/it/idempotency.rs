@@ -117,7 +117,7 @@ database_tests! {
 
         let seats = |seats, number| pb::UpdateSubscriptionRequest {
             organization_id: organization_id.clone(),
-            seats,
+            seats: Some(seats),
             request_id: id(number),
             ..Default::default()
         };
@@ -587,7 +587,7 @@ database_tests! {
             ann,
             billing.update_subscription(pb::UpdateSubscriptionRequest {
                 organization_id: organization_id.clone(),
-                seats: 5,
+                seats: Some(5),
                 request_id: id(1),
                 validate_only: true,
                 ..Default::default()
@@ -807,6 +807,9 @@ database_tests! {
         // Its time is over at that instant, whether or not a worker has been there.
         assert_eq!(owners[1].does(Deed::Undelete).await.unwrap_err().is(), (Code::PermissionDenied, "NOT_A_MEMBER"));
         sweep_everywhere(&world).await;
+        assert_eq!(organizations().await, 32, "a server whose clock is behind may still undelete it");
+        world.pass(TimeDelta::hours(1));
+        sweep_everywhere(&world).await;
         assert_eq!(organizations().await, 4);
         let left: BTreeSet<&str> = owners.iter().step_by(8).map(|owner| owner.organization_id.as_str()).collect();
         let tables = everything(&world).await;
@@ -854,6 +857,7 @@ database_tests! {
             }
         };
         let (outcomes, ()) = tokio::join!(at_once(calls), sweeping);
+        world.pass(TimeDelta::hours(1));
         sweep_everywhere(&world).await;
         for (owner, outcome) in owners.iter().zip(outcomes) {
             let id = owner.organization_id.replace('-', "");
@@ -886,7 +890,7 @@ async fn an_organization_that_is_being_undeleted_is_not_purged() {
         owner.does(Deed::Delete).await.unwrap();
         owners.push(owner);
     }
-    world.pass(TimeDelta::days(30));
+    world.pass(TimeDelta::days(30) + TimeDelta::hours(1));
     let database = world.database().await;
     let undeleting = database.begin().await.unwrap();
     let sql = format!(

@@ -25,7 +25,7 @@ fn under(policy: &str) -> Setup {
 }
 
 /// A policy like the default one, with guests beside the members.
-fn policy_with_guests() -> String {
+pub(crate) fn policy_with_guests() -> String {
     let preset = include_str!("../../src/auth/presets/owner-billing.toml");
     let role = "[[roles]]\nrole = \"guest\"\ntitle = \"Guest\"\ndescription = \"Looks on.\"\n\n[permissions]";
     let with_role = preset.replace("[permissions]", role).replace("member = true  }", "member = true, guest = true }");
@@ -186,7 +186,7 @@ database_tests! {
         assert_eq!(ann.tries_to_invite(&["3@example.com"], "member").await.expect_err("full").is(), full);
         let request = pb::UpdateSubscriptionRequest {
             organization_id: ann.organization_id.clone(),
-            seats: 5,
+            seats: Some(5),
             ..Default::default()
         };
         answer(ann.billing().update_subscription(request).await).expect("increased");

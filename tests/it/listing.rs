@@ -511,7 +511,7 @@ database_tests! {
             page_size: -1,
             order_by: "shoe_size".into(),
             search: "\n\0".into(),
-            roles: vec!["member".into(), "emperor".into()],
+            roles: vec!["member".into(), "e".repeat(41)],
             states: vec![1, 0, 99],
             ..Default::default()
         };

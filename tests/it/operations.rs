@@ -5,16 +5,20 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _};
+use tenantry::auth::policy::RolePolicy;
 use tenantry::database::{Database, DatabaseError, DatabaseSettings};
+use tenantry::deadline::DeadlineLayer;
 use tenantry::pb;
 use tokio::net::TcpStream;
 use tokio_stream::StreamExt as _;
+use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
+use tower::{Layer as _, ServiceExt as _};
 
 use crate::harness::binary::{Home, Process, tenantry, until};
 use crate::harness::person::{Person, answer};
@@ -220,6 +224,37 @@ database_tests! {
     }
 }
 
+database_tests! {
+    async fn a_database_keeps_the_top_role_that_it_was_begun_with(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let database = &world.servers[0].app.database;
+        for preset in ["owner-billing", "shared-billing", "guarded-admin"] {
+            let policy = RolePolicy::load(preset).expect("a preset");
+            tenantry::deployment::check(database, &policy).await.expect("their top role is the same");
+        }
+        let other = RolePolicy::load("split-admin").expect("a preset");
+        let refused = tenantry::deployment::check(database, &other).await.expect_err("who is admin would be the top role");
+        let told = refused.to_string();
+        assert!(told.contains("`owner`") && told.contains("`split-admin` is `admin`"), "{told}");
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_whole_when_its_server_has_stopped() {
+    let home = Home::new(Backend::Sqlite).await;
+    let mut server = Process::start(home.tenantry(&[])).await;
+    Person::new(server.channel(), "ann").founds("Acme").await;
+    server.stop().await;
+    // The file alone, without what stood beside it while the server ran.
+    let (file, copy) = (home.directory.path().join("tenantry.db"), home.directory.path().join("copy.db"));
+    std::fs::copy(file, &copy).expect("copied");
+    let copied = sea_orm::Database::connect(format!("sqlite:{}", copy.display())).await.expect("the copy");
+    assert_eq!(rows(&copied, "SELECT 1 FROM organization").await, 1);
+    copied.close().await.expect("closed");
+    home.end().await;
+}
+
 #[tokio::test]
 async fn a_file_serves_one_server() {
     let world = World::new(Backend::Sqlite).await;
@@ -294,6 +329,18 @@ database_tests! {
         server.stop().await;
         home.end().await;
     }
+}
+
+/// In front of a service that never answers: a client of gRPC would end the call itself, at about the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_ends_at_its_deadline_with_a_reason() {
+    let never = tower::service_fn(|_: http::Request<()>| {
+        std::future::pending::<Result<http::Response<Body>, std::convert::Infallible>>()
+    });
+    let request = http::Request::post("/").header("grpc-timeout", "30m").body(()).expect("a request");
+    let answered = DeadlineLayer.layer(never).oneshot(request).await.expect("an answer");
+    let status = Status::from_header_map(answered.headers()).expect("a refusal");
+    assert_eq!(refused(&status).is(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
 }
 
 /// SQLite has one writer for all; what is told here is about the connections to PostgreSQL.
@@ -373,7 +420,14 @@ async fn a_database_that_goes_away_is_told_at_once_and_found_again() {
     let mut server = Process::start(command).await;
     let channel = server.channel();
     let ann = Person::new(channel.clone(), "ann").founds("Acme").await;
-    let inviting = || futures::future::join_all((0..20).map(|_| ann.tries_to_invite(&["bob@example.com"], "member")));
+    // Of as many organizations as there are connections, for those of one wait in line with a single one.
+    let mut owners = vec![ann.clone()];
+    for number in 1..20 {
+        owners.push(Person::new(channel.clone(), &format!("owner{number}")).founds("Acme").await);
+    }
+    let owners = &owners;
+    let inviting =
+        || futures::future::join_all(owners.iter().map(|owner| owner.tries_to_invite(&["bob@example.com"], "member")));
     until_health(&channel, "readiness", ServingStatus::Serving).await;
     // Every connection that there may be is open, to be stale after the restart.
     let behind = sea_orm::Database::connect(postgres.url(&name)).await.expect("the database");

@@ -603,7 +603,7 @@ database_tests! {
         assert_eq!(world.number("SELECT count(*) FROM organization").await, 13);
         doomed[0].tries_to_undelete().await.unwrap();
         doomed[0].tries_to_delete().await.unwrap();
-        world.pass(TimeDelta::microseconds(1));
+        world.pass(TimeDelta::hours(1) + TimeDelta::microseconds(1));
         worker::sweep(app, &CancellationToken::new()).await;
         assert_eq!(world.number("SELECT count(*) FROM organization").await, 2);
         world.pass(TimeDelta::days(30));

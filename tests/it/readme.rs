@@ -106,7 +106,7 @@ fn role_policies() -> String {
 }
 
 /// The canonical codes that refusals have.
-const CODES: [&str; 11] = [
+const CODES: [&str; 12] = [
     "INVALID_ARGUMENT",
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
@@ -116,6 +116,7 @@ const CODES: [&str; 11] = [
     "RESOURCE_EXHAUSTED",
     "ABORTED",
     "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
     "INTERNAL",
     "UNIMPLEMENTED",
 ];

@@ -101,8 +101,13 @@ impl<'a> Standing<'a> {
             Self::Barred { reason, role } => (*reason, *role),
         };
         let roles: Vec<&RoleDefinition> = policy.roles_with(permission).collect();
-        let grants = |grantor: &RoleDefinition| {
-            roles.iter().any(|to| policy.grantors(role, to.name.as_str()).any(|able| able.name == grantor.name))
+        // What stands in the way says who can clear it: a suspension, a deletion, or the want of a role.
+        let grants = |grantor: &RoleDefinition| match denial_reason {
+            DenialReason::MemberSuspended => {
+                grantor.allows(Permission::MembersSuspend) && role.is_some_and(|role| grantor.removes(role))
+            }
+            DenialReason::OrganizationDeleted => grantor.allows(Permission::OrganizationDelete),
+            _ => roles.iter().any(|to| policy.grantors(role, to.name.as_str()).any(|able| able.name == grantor.name)),
         };
         pb::PermissionCheck {
             permission: permission.into(),

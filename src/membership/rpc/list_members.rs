@@ -1,6 +1,6 @@
 //! GetMember and ListMembers.
 
-use super::{roles, shown, shown_expected};
+use super::{shown, shown_expected};
 use crate::app::App;
 use crate::entity::{invitation, membership};
 use crate::error::Error;
@@ -11,6 +11,8 @@ use crate::operation::{Query, Reader};
 use crate::page::Page;
 use crate::pb::{self, MemberState};
 use crate::text;
+
+const MOST_ROLES: usize = 100;
 
 pub(super) struct GetMember {
     user_id: String,
@@ -47,16 +49,11 @@ impl Query for ListMembers {
     type Request = pb::ListMembersRequest;
     type Response = pb::ListMembersResponse;
 
-    fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let (order_by, descending) = order(&mut fields, &request.order_by);
         let search = text::fold(&fields.line("search", &request.search, 0..=100));
-        let distinct = Fields::distinct(request.roles.iter(), |role| role.as_str());
-        let roles = distinct
-            .into_iter()
-            .take(100)
-            .map(|(index, role)| roles::known_role(&mut fields, &format!("roles[{index}]"), role, app));
-        let roles: Vec<String> = roles.collect();
+        let roles = filter_roles(&mut fields, &request.roles);
         let states = states(&mut fields, &request.states);
         let shows = |state| states.contains(&state);
         let listing = Listing {
@@ -101,6 +98,16 @@ fn merged(
         rows.sort_by(|(one, _), (other, _)| if listing.descending { other.cmp(one) } else { one.cmp(other) });
     }
     rows
+}
+
+/// Roles to filter by: also one that the role policy does not have any more, whose holders are to be found.
+fn filter_roles(fields: &mut Fields, roles: &[String]) -> Vec<String> {
+    let distinct = Fields::distinct(roles.iter(), |role| role.as_str());
+    if distinct.len() > MOST_ROLES {
+        fields.fault("roles", format!("must name at most {MOST_ROLES} roles"));
+    }
+    let read = distinct.into_iter().take(MOST_ROLES);
+    read.map(|(index, role)| fields.line(&format!("roles[{index}]"), role, 1..=40)).collect()
 }
 
 fn order(fields: &mut Fields, order_by: &str) -> (OrderBy, bool) {

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::shown;
 use crate::app::App;
 use crate::email::Email;
+use crate::entity::membership;
 use crate::error::Error;
 use crate::event::Change;
 use crate::fields::Fields;
@@ -43,22 +44,39 @@ impl Command for RecordSignIn {
         let missing = || Error::MemberNotFound { user_id: self.user_id.clone() };
         let mut row = store::find(unit.transaction(), unit.scope(), &self.user_id).await?.ok_or_else(missing)?;
         let at = self.at.unwrap_or(unit.now);
+        let mut changed = Vec::new();
         // An older sign-in that is told late says nothing about the member as they are now.
         if at >= row.last_sign_in_at {
             row.last_sign_in_at = at;
-            if let Some(email) = &self.email {
-                row.email.clone_from(&email.written);
-                row.email_normalized.clone_from(&email.normalized);
-            }
-            if let Some(profile) = &self.profile {
-                row.display_name.clone_from(&profile.display_name);
-                row.avatar_uri.clone_from(&profile.avatar_uri);
-            }
+            changed = self.apply(&mut row);
             store::index(&mut row);
-            row.version += 1;
+            // That somebody signed in does not make stale what an administrator has read of them.
+            row.version += i64::from(!changed.is_empty());
             store::update_profile(unit, &row).await?;
         }
-        unit.record(Change::MemberSignedIn { user_id: row.user_id.clone(), sign_in_time: at.to_rfc3339() });
+        let (user_id, sign_in_time) = (row.user_id.clone(), at.to_rfc3339());
+        unit.record(Change::MemberSignedIn { user_id, sign_in_time, changed });
         Ok(pb::RecordSignInResponse { member: Some(shown(&row)) })
+    }
+}
+
+impl RecordSignIn {
+    /// Sets what the identity provider says of the member, and gives the fields that were another before.
+    fn apply(&self, row: &mut membership::Model) -> Vec<String> {
+        let mut fields = Vec::new();
+        if let Some(email) = &self.email {
+            fields.push(("email", &email.written, &mut row.email));
+            row.email_normalized.clone_from(&email.normalized);
+        }
+        if let Some(profile) = &self.profile {
+            fields.push(("display_name", &profile.display_name, &mut row.display_name));
+            fields.push(("avatar_uri", &profile.avatar_uri, &mut row.avatar_uri));
+        }
+        fields.retain(|(_, new, current)| *new != *current);
+        let changed = fields.into_iter().map(|(field, new, current)| {
+            current.clone_from(new);
+            field.to_owned()
+        });
+        changed.collect()
     }
 }

@@ -170,6 +170,7 @@ impl Command for EnsureDefault {
             organization: Some(shown(&organization)),
             role: unit.app.policy.top_role().name.to_string(),
             created: true,
+            suspended: false,
         })
     }
 }
@@ -190,6 +191,7 @@ fn existing(
 ) -> pb::EnsureDefaultOrganizationResponse {
     pb::EnsureDefaultOrganizationResponse {
         organization: Some(shown(organization)),
+        suspended: membership.as_ref().is_some_and(|membership| membership.suspended_at.is_some()),
         role: membership.map(|membership| membership.role).unwrap_or_default(),
         created: false,
     }

@@ -157,7 +157,8 @@ impl Person {
                 answer(members.transfer_ownership(request).await).map(drop).map(nothing)
             }
             Deed::Seats(seats) => {
-                let request = pb::UpdateSubscriptionRequest { organization_id, seats, ..Default::default() };
+                let request =
+                    pb::UpdateSubscriptionRequest { organization_id, seats: Some(seats), ..Default::default() };
                 answer(self.billing().update_subscription(request).await).map(drop).map(nothing)
             }
             Deed::Delete => {

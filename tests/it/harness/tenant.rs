@@ -89,7 +89,7 @@ impl Person {
     pub(crate) async fn tries_to_set_seats(&self, seats: i64) -> Result<pb::Subscription, Refused> {
         let request = pb::UpdateSubscriptionRequest {
             organization_id: self.organization_id.clone(),
-            seats,
+            seats: Some(seats),
             ..Default::default()
         };
         let answered = answer(self.billing().update_subscription(request).await)?;

@@ -14,6 +14,7 @@ use tenantry::auth::token::{TokenSettings, TokenVerifier};
 use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::database::{Database, DatabaseSettings};
+use tenantry::deployment;
 use tenantry::lanes::Lanes;
 use tenantry::server::{self, Parts};
 use tokio::net::TcpListener;
@@ -121,6 +122,7 @@ impl World {
         let database = Database::connect(&DatabaseSettings::new(&self.url)).await.expect("the database can be opened");
         database.migrate().await.expect("the database can be migrated");
         let policy = Arc::new(RolePolicy::load(&self.setup.policy).expect("a sound role policy"));
+        deployment::check(&database, &policy).await.expect("the role policy of this database");
         let catalogue = match &self.setup.plans {
             Some(plans) => Catalogue::parse("(test)", plans).expect("a sound catalogue"),
             None => Catalogue::load(None).expect("the embedded catalogue"),
@@ -213,7 +215,8 @@ impl World {
         for server in self.servers.drain(..) {
             server.stop.cancel();
             drop(server.channel);
-            let _ = tokio::time::timeout(Duration::from_secs(20), server.task).await;
+            let stopped = tokio::time::timeout(Duration::from_secs(20), server.task).await.expect("a server stops");
+            stopped.expect("a server does not panic").expect("a server stops without an error");
         }
         if let Some(name) = &self.database_name {
             postgres::server().drop_database(name).await;

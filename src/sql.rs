@@ -1,0 +1,55 @@
+//! Statements of few different sizes.
+//!
+//! PostgreSQL and the driver keep every different statement prepared, and a list of another length is another statement: the
+//! sizes that batches happen to have would fill the memory of both. So lists are padded, and rows written in blocks, to
+//! powers of two.
+
+/// A list whose length is a power of two: the last item again and again. For conditions, which do not mind.
+#[must_use]
+pub fn padded<T: Clone>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.into_iter().collect();
+    if let Some(last) = items.last().cloned() {
+        items.resize(items.len().next_power_of_two(), last);
+    }
+    items
+}
+
+/// The rows in blocks whose lengths are powers of two, the largest first, none longer than a statement takes.
+pub fn blocks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    /// SQLite binds at most 32,766 values.
+    const LONGEST: usize = 512;
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let length = match rest.len() {
+            0 => return None,
+            left => LONGEST.min(1 << left.ilog2()),
+        };
+        let (block, after) = rest.split_at(length);
+        rest = after;
+        Some(block)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn blocks_are_the_rows_in_few_sizes(rows in prop::collection::vec(0..9u8, 0..1500)) {
+            prop_assert_eq!(blocks(&rows).flatten().copied().collect::<Vec<_>>(), rows.clone());
+            prop_assert!(blocks(&rows).all(|block| block.len().is_power_of_two() && block.len() <= 512));
+            prop_assert!(blocks(&rows).count() <= 2 + 9);
+        }
+
+        #[test]
+        fn padding_adds_nothing_new(items in prop::collection::vec(0..9u8, 0..600)) {
+            let list = padded(items.clone());
+            prop_assert!(list.starts_with(&items));
+            prop_assert!(list.is_empty() || list.len().is_power_of_two());
+            prop_assert!(list[items.len()..].iter().all(|item| Some(item) == items.last()));
+        }
+    }
+}
