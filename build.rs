@@ -32,6 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The encoded form keeps custom options; prost's own types would drop them.
     let encoded = compiler.encode_file_descriptor_set();
     fs::write(out.join("descriptor.bin"), &encoded)?;
+    // What a server shows that has no manual clock.
+    let mut without_testing = protox::Compiler::new(["proto"])?;
+    let released = PROTOS.iter().filter(|path| !path.starts_with("tenantry/testing/"));
+    without_testing.include_imports(true).include_source_info(true).open_files(released)?;
+    fs::write(out.join("descriptor_released.bin"), without_testing.encode_file_descriptor_set())?;
 
     let pool = DescriptorPool::decode(encoded.as_slice())?;
     fs::write(out.join("requirements.rs"), requirements(&pool)?)?;

@@ -125,7 +125,10 @@ impl Fields {
         if length.is_none() {
             self.fault(
                 field,
-                format!("must be {} to {} seconds", bounds.start().num_seconds(), bounds.end().num_seconds()),
+                match bounds.start().num_seconds() {
+                    0 => format!("must be more than nothing, and at most {} seconds", bounds.end().num_seconds()),
+                    least => format!("must be {least} to {} seconds", bounds.end().num_seconds()),
+                },
             );
         }
         // What is added to a time of the clock must give one that both databases keep exactly.

@@ -11,8 +11,11 @@ pub mod testing {
     tonic::include_proto!("tenantry.testing.v1");
 }
 
-/// The encoded descriptor set of every proto, with its comments and options: what reflection serves.
+/// The encoded descriptor set of every proto, with its comments and options.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+
+/// The same without the services that exist only for tests and integrators.
+pub const RELEASED_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_released.bin"));
 
 /// A request that concerns one organization.
 pub trait OrganizationRequest {

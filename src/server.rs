@@ -87,15 +87,18 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         .add_service(guard.named_layer(
             BillingServiceServer::new(billing::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
         ));
+    let mut descriptors = pb::RELEASED_DESCRIPTOR_SET;
     if let Clock::Manual(clock) = &app.clock {
+        descriptors = pb::DESCRIPTOR_SET;
+        health.set_service_status("tenantry.testing.v1.ClockService", ServingStatus::Serving).await;
         routes = routes.add_service(guard.named_layer(
             ClockServiceServer::new(testing::Service(clock.clone())).max_decoding_message_size(LARGEST_REQUEST),
         ));
     }
     if parts.reflection {
-        let reflection = || {
+        let reflection = move || {
             tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(pb::DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(descriptors)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
                 // With these grpcurl shows what a refusal says, and not its bytes.
                 .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
