@@ -15,21 +15,21 @@ use crate::telemetry::LogFormat;
 /// What `--help` says after the settings.
 const MANUAL: &str = "\
 WHO CALLS
-  A token (authorization: Bearer JWT) with sub, email, org_id and org_role, or scope `platform` for a service; or, where they
-  are trusted, the headers x-user-id, x-user-email, x-org-id and x-org-role, or x-service. Never both.
+  A token (authorization: Bearer JWT) with sub, email, org_id and org_role, or scope `platform` for a service; or, where they \
+   are trusted, the headers x-user-id, x-user-email, x-org-id and x-org-role, or x-service. Never both.
 
 ROLE POLICY AND PLANS
-  TOML files, checked whole at start: every fault is named with its line or key. The presets are in src/auth/presets of the
-  repository, the embedded catalogue is src/billing/catalogue.toml; both say how to write one's own. A database keeps the top
-  role that it was begun with.
+  TOML files, checked whole at start: every fault is named with its line or key. The presets are in src/auth/presets of the \
+   repository, the embedded catalogue is src/billing/catalogue.toml; both say how to write one's own. A database keeps the top \
+   role that it was begun with.
 
 DATABASE
-  sqlite:PATH is relative to the working directory, and serves one process. postgres://USER:PASSWORD@HOST/DATABASE serves any
-  number. Migrations run at start under a lock, or beforehand by `tenantry migrate`.
+  sqlite:PATH is relative to the working directory, and serves one process. postgres://USER:PASSWORD@HOST/DATABASE serves any \
+   number. Migrations run at start under a lock, or beforehand by `tenantry migrate`.
 
 HEALTH
-  grpc.health.v1 knows `liveness` (the process runs), `readiness` (the database answers) and each service by its full name;
-  `tenantry health` asks.
+  grpc.health.v1 knows `liveness` (the process runs), `readiness` (the database answers) and each service by its full name; \
+   `tenantry health` asks.
 
 SIGNALS
   SIGTERM and SIGINT: health turns to NOT_SERVING, calls under way end, the process exits with 0.
