@@ -26,7 +26,7 @@ use crate::entity::invitation::{self, State};
 use crate::entity::membership;
 use crate::error::Error;
 use crate::etag;
-use crate::fields::timestamp;
+use crate::fields::{Fields, timestamp};
 use crate::operation;
 use crate::pb;
 use crate::pb::membership_service_server::MembershipService;
@@ -129,6 +129,21 @@ fn shown_invitation(row: &invitation::Model, now: DateTime<Utc>) -> pb::Invitati
         invitee_user_id: row.invitee_user_id.clone().unwrap_or_default(),
         send_count: row.send_count,
         inviter_role: row.inviter_role.clone(),
+    }
+}
+
+/// One member, as a request names them.
+struct Target {
+    user_id: String,
+    /// The etag that the caller has read.
+    etag: String,
+}
+
+impl Target {
+    fn read(user_id: &str, etag: &str) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let user_id = fields.user_id("user_id", user_id);
+        fields.done(Self { user_id, etag: etag.to_owned() })
     }
 }
 

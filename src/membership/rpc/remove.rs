@@ -1,6 +1,6 @@
 //! RemoveMember and BatchRemoveMembers: one is a batch of one.
 
-use super::{by_user_id, refuse_items, shown, single};
+use super::{Target, by_user_id, refuse_items, shown, single};
 use crate::app::App;
 use crate::entity::membership;
 use crate::error::Error;
@@ -13,10 +13,7 @@ use crate::{organization as organizations, pb};
 
 const INSTEAD: &str = "another member does it, or LeaveOrganization where the role policy has it";
 
-pub(super) struct RemoveMember {
-    user_id: String,
-    etag: String,
-}
+pub(super) struct RemoveMember(Target);
 
 impl Command for RemoveMember {
     type Request = pb::RemoveMemberRequest;
@@ -24,13 +21,11 @@ impl Command for RemoveMember {
     type Actor = Member;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
-        let mut fields = Fields::new();
-        let user_id = fields.user_id("user_id", &request.user_id);
-        fields.done(Self { user_id, etag: request.etag.clone() })
+        Ok(Self(Target::read(&request.user_id, &request.etag)?))
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
-        let removed = remove(unit, &[(0, self.user_id.clone())], &self.etag).await;
+        let removed = remove(unit, &[(0, self.0.user_id.clone())], &self.0.etag).await;
         Ok(pb::RemoveMemberResponse { member: Some(single(removed)?) })
     }
 }
