@@ -107,6 +107,8 @@ impl Database {
                 ("timezone", "UTC"),
                 ("default_transaction_isolation", "read committed"),
                 ("statement_timeout", "30s"),
+                // Shorter than the wait for a connection: who waits for another server's change holds one.
+                ("lock_timeout", "4s"),
                 // A client that went away in the middle of a transaction must not hold an organization's lock.
                 ("idle_in_transaction_session_timeout", "60s"),
             ])
@@ -284,9 +286,9 @@ fn code_failure(code: &str) -> Failure {
     match code {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Failure::Conflict,
-        // Statement time-out, full disk or memory, too many connections, shutting down or starting up, idle for too long,
+        // Statement or lock time-out, full disk or memory, too many connections, shutting down or starting up, idle for too long,
         // read-only.
-        "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006" => {
+        "57014" | "53100" | "53200" | "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25006" | "55P03" => {
             Failure::Unavailable
         }
         code if code.starts_with("08") => Failure::Unavailable,

@@ -1,7 +1,7 @@
 //! How long a call may take: as long as its caller waits, and never without end.
 //!
-//! tonic honours `grpc-timeout` too, but answers CANCELLED without a reason. This layer is a moment faster, and drops what the
-//! call was doing, so that its connection and its locks are free. A call that names no deadline gets one: a database that
+//! tonic honours `grpc-timeout` too, but answers CANCELLED without a reason. This layer is a moment faster, and gives up what
+//! the call was doing: it is rolled back as soon as the database has answered its last statement. A call that names no deadline gets one: a database that
 //! hangs would hold it for ever.
 
 use std::convert::Infallible;

@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as Line, OwnedMutexGuard};
 use uuid::Uuid;
 
-/// The lines of all organizations that somebody is changing.
-#[derive(Debug, Default)]
-pub struct Lanes(Mutex<HashMap<Uuid, Arc<Line<()>>>>);
+/// The lines of all organizations that somebody is changing. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Lanes(Arc<Mutex<HashMap<Uuid, Arc<Line<()>>>>>);
 
 impl Lanes {
     /// Waits until it is the caller's turn; it ends when what is given back is dropped.
-    pub async fn turn(&self, organization_id: Uuid) -> Turn<'_> {
+    pub async fn turn(&self, organization_id: Uuid) -> Turn {
         let line = Arc::clone(self.lines().entry(organization_id).or_default());
         // Before the wait, so that the line is cleared away also when the caller gives up.
-        let mut turn = Turn { lanes: self, organization_id, guard: None };
+        let mut turn = Turn { lanes: self.clone(), organization_id, guard: None };
         turn.guard = Some(line.lock_owned().await);
         turn
     }
@@ -31,13 +31,13 @@ impl Lanes {
 
 /// A place at the head of a line, or in it.
 #[derive(Debug)]
-pub struct Turn<'a> {
-    lanes: &'a Lanes,
+pub struct Turn {
+    lanes: Lanes,
     organization_id: Uuid,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let mut lines = self.lanes.lines();
         self.guard = None;
@@ -56,10 +56,10 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn one_at_a_time_in_each_line_and_no_line_is_left_behind() {
-        let (lanes, inside) = (Arc::new(Lanes::default()), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
+        let (lanes, inside) = (Lanes::default(), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..200_u128 {
-            let (lanes, inside) = (Arc::clone(&lanes), Arc::clone(&inside));
+            let (lanes, inside) = (lanes.clone(), Arc::clone(&inside));
             tasks.spawn(async move {
                 let which = usize::from(number % 2 == 1);
                 let turn = lanes.turn(Uuid::from_u128(number % 2));

@@ -10,6 +10,7 @@
 //! Authorization is decided before a fault of the request is told, so that a stranger learns nothing.
 
 pub mod actor;
+mod held;
 pub mod store;
 pub mod unit;
 
@@ -17,7 +18,7 @@ use std::future::Future;
 
 use chrono::{DateTime, Utc};
 use prost::Message;
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -31,6 +32,7 @@ use crate::pb::{MutationRequest, OrganizationRequest};
 
 use actor::Actor;
 pub use actor::{Founder, Invitee, Member, Trusted};
+use held::Held;
 pub use unit::Unit;
 
 /// How often a change is begun again when it loses against others, before the caller is told.
@@ -199,28 +201,35 @@ struct Attempt<'a, C> {
 
 impl<C: Command> Attempt<'_, C> {
     async fn run(&self) -> Result<C::Response, Error> {
-        // Dropped after the transaction: the next in line finds the lock free.
-        let _turn = match self.place.organization {
-            Some(scope) => Some(self.app.lanes.turn(scope.organization_id()).await),
-            None => None,
-        };
-        let transaction = self.app.database.begin().await?;
+        let held = Held::begin(self.app, self.place).await?;
+        let worked = self.work(held.transaction()?).await;
+        match worked {
+            Ok(answer) if self.keep => held.commit().await.map(|()| answer).map_err(Error::from),
+            // A rehearsal leaves nothing, once the database has had its say; nor does a refusal.
+            worked => {
+                held.rollback().await;
+                worked
+            }
+        }
+    }
+
+    async fn work(&self, transaction: &DatabaseTransaction) -> Result<C::Response, Error> {
         let organization = match self.place.organization {
-            Some(scope) => store::lock(&transaction, scope).await?,
+            Some(scope) => store::lock(transaction, scope).await?,
             None => None,
         };
         // Read under the lock, so that the times of an organization's events follow their order.
         let now = self.app.clock.now();
         if C::ENDS_OWN_RIGHT
-            && let Some(answer) = self.stored(&transaction, now).await?
+            && let Some(answer) = self.stored(transaction, now).await?
         {
             return Ok(answer);
         }
         let organization = organization.filter(|found| scope::exists(found, now));
         let actor =
-            C::Actor::enter(&transaction, self.app, self.authorized, self.place, organization.as_ref(), now).await?;
+            C::Actor::enter(transaction, self.app, self.authorized, self.place, organization.as_ref(), now).await?;
         if !C::ENDS_OWN_RIGHT
-            && let Some(answer) = self.stored(&transaction, now).await?
+            && let Some(answer) = self.stored(transaction, now).await?
         {
             return Ok(answer);
         }
@@ -246,7 +255,7 @@ impl<C: Command> Attempt<'_, C> {
 
     async fn stored(
         &self,
-        transaction: &sea_orm::DatabaseTransaction,
+        transaction: &DatabaseTransaction,
         now: DateTime<Utc>,
     ) -> Result<Option<C::Response>, Error> {
         match self.key {

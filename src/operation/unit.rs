@@ -27,7 +27,7 @@ pub struct Unit<'a, A> {
     pub actor: A,
     /// The instant at which it happens.
     pub now: DateTime<Utc>,
-    transaction: DatabaseTransaction,
+    transaction: &'a DatabaseTransaction,
     author: Author,
     scope: Scope,
     opening: Opening,
@@ -64,7 +64,7 @@ pub struct Books {
 impl<'a, A> Unit<'a, A> {
     pub(super) fn new(
         app: &'a App,
-        transaction: DatabaseTransaction,
+        transaction: &'a DatabaseTransaction,
         author: Author,
         actor: A,
         organization: Option<&organization::Model>,
@@ -96,8 +96,8 @@ impl<'a, A> Unit<'a, A> {
     }
 
     /// Where to write.
-    pub fn transaction(&self) -> &DatabaseTransaction {
-        &self.transaction
+    pub fn transaction(&self) -> &'a DatabaseTransaction {
+        self.transaction
     }
 
     /// The organization that is locked or being made.
@@ -141,7 +141,7 @@ impl<'a, A> Unit<'a, A> {
 
     /// The seats as they would be now, with the invitations that expired since the last change taken off the books.
     pub async fn seats(&mut self) -> Result<Usage, Error> {
-        self.released += store::release_expired(&self.transaction, self.scope, self.now).await?;
+        self.released += store::release_expired(self.transaction, self.scope, self.now).await?;
         Ok(self.usage())
     }
 
@@ -153,21 +153,15 @@ impl<'a, A> Unit<'a, A> {
         }
     }
 
-    /// Writes the books and the events, keeps the answer, and commits; or, for a rehearsal, undoes everything after the
-    /// database has had its say.
+    /// Writes the books and the events, and keeps the answer.
     pub(super) async fn finish(self, key: Option<&RequestKey>, answer: &impl prost::Message) -> Result<(), Error> {
         self.close_books().await?;
         let number = self.opening.last_event_number;
-        log::append(&self.transaction, self.scope, &self.author, number, &self.changes, self.now).await?;
-        if let Some(key) = key {
-            key.store(&self.transaction, answer, self.now).await?;
+        log::append(self.transaction, self.scope, &self.author, number, &self.changes, self.now).await?;
+        match key {
+            Some(key) => key.store(self.transaction, answer, self.now).await,
+            None => Ok(()),
         }
-        if self.keep {
-            self.transaction.commit().await?;
-        } else {
-            self.transaction.rollback().await?;
-        }
-        Ok(())
     }
 
     async fn close_books(&self) -> Result<(), Error> {
@@ -196,7 +190,7 @@ impl<'a, A> Unit<'a, A> {
             update = update.filter(used.add(members + pending).lte(usage.total));
         }
         let updated =
-            update.exec(&self.transaction).await.on_constraint("organization_keeps_a_top_role_member", || {
+            update.exec(self.transaction).await.on_constraint("organization_keeps_a_top_role_member", || {
                 Error::LastOwner { role: self.app.policy.top_role().name.to_string() }
             })?;
         match updated.rows_affected {

@@ -343,6 +343,44 @@ async fn a_call_ends_at_its_deadline_with_a_reason() {
     assert_eq!(refused(&status).is(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
 }
 
+/// Every call that is given up while it waits for the lock still holds its connection for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_a_busy_organization_that_are_given_up_take_no_connections_from_the_others() {
+    let home = Home::new(Backend::Postgres).await;
+    let mut server = Process::start(home.tenantry(&["--database-connections", "4"])).await;
+    let ann = Person::new(server.channel(), "ann").founds("Acme").await;
+    let zoe = Person::new(server.channel(), "zoe").founds("Zoo").await;
+    let database = home.database().await;
+    let held = database.begin().await.expect("a transaction");
+    held.execute_unprepared("UPDATE organization SET version = version WHERE slug = 'acme'").await.expect("held");
+    for number in 0..6 {
+        let email = format!("p{number}@example.com");
+        let mut hurried = ann.clone();
+        hurried.identity.0.push(("grpc-timeout", "150m".to_owned()));
+        let outcome = hurried.members().invite_members(invitation(&ann, &email)).await;
+        assert!(outcome.is_err(), "the lock is held");
+    }
+    let others = async {
+        assert_eq!(zoe.invites(&["yan@example.com"], "member").await.len(), 1);
+        assert_eq!(zoe.seats().await, "2 / 4 seats");
+    };
+    tokio::time::timeout(Duration::from_secs(3), others).await.expect("nobody waits for the busy organization");
+    held.rollback().await.expect("let go");
+    assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
+    database.close().await.expect("closed");
+    server.stop().await;
+    home.end().await;
+}
+
+fn invitation(inviter: &Person, email: &str) -> pb::InviteMembersRequest {
+    pb::InviteMembersRequest {
+        organization_id: inviter.organization_id.clone(),
+        emails: vec![email.to_owned()],
+        role: "member".into(),
+        ..Default::default()
+    }
+}
+
 /// SQLite has one writer for all; what is told here is about the connections to PostgreSQL.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_organization_leaves_connections_to_the_others() {
