@@ -1,4 +1,5 @@
-//! What runs beside the calls: forgets old answers, purges organizations whose time has come.
+//! What runs beside the calls: takes expired invitations off the books, forgets old answers, purges organizations whose time
+//! has come.
 //!
 //! Safe on any number of replicas: each claims what it works on, and skips what another has claimed. It works in small
 //! transactions, however much there is to do, and stops between any two of them.
@@ -8,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sea_orm::DbErr;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::auth::scope::Scope;
+use crate::error::Error;
 use crate::idempotency;
+use crate::operation::store as entry;
 use crate::organization::store;
 
 /// How often it looks for work.
@@ -38,12 +41,13 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 
 /// Does all that is due. What fails is logged and tried again the next time, and keeps nothing else from being done.
 pub async fn sweep(app: &App, stop: &CancellationToken) {
+    until_done("taking expired invitations off the books", stop, || release(app)).await;
     until_done("forgetting old answers", stop, || forget(app)).await;
     until_done("purging deleted organizations", stop, || purge(app)).await;
 }
 
 /// Repeats a step as long as there is something left to do.
-async fn until_done<F: Future<Output = Result<bool, DbErr>>>(
+async fn until_done<F: Future<Output = Result<bool, Error>>>(
     what: &str,
     stop: &CancellationToken,
     work: impl Fn() -> F,
@@ -60,8 +64,22 @@ async fn until_done<F: Future<Output = Result<bool, DbErr>>>(
     }
 }
 
+/// Takes some expired invitations of one organization off the books, so that the next change which needs a seat finds few to
+/// do so itself. Says whether there may be more.
+async fn release(app: &App) -> Result<bool, Error> {
+    let found = entry::find_with_expired(app.database.reader(), app.clock.now()).await?;
+    let Some(organization_id) = found else { return Ok(false) };
+    let _turn = app.lanes.turn(organization_id).await;
+    let transaction = app.database.begin().await?;
+    if entry::lock(&transaction, Scope::of_newcomer(organization_id)).await?.is_some() {
+        entry::release_some(&transaction, organization_id, app.clock.now(), ROWS_AT_ONCE).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
+}
+
 /// Forgets some of the answers that were kept for a day. Says whether there may be more.
-async fn forget(app: &App) -> Result<bool, DbErr> {
+async fn forget(app: &App) -> Result<bool, Error> {
     let transaction = app.database.begin().await?;
     let forgotten = idempotency::prune(&transaction, app.clock.now(), ROWS_AT_ONCE).await?;
     transaction.commit().await?;
@@ -70,7 +88,7 @@ async fn forget(app: &App) -> Result<bool, DbErr> {
 
 /// Purges some rows of an organization whose time has come and, when there are none left, the organization itself. Says
 /// whether there was anything to do.
-async fn purge(app: &App) -> Result<bool, DbErr> {
+async fn purge(app: &App) -> Result<bool, Error> {
     let due = app.clock.now() - AFTER_PURGE_TIME;
     let transaction = app.database.begin().await?;
     let Some(organization_id) = store::lock_purgeable(&transaction, due).await? else { return Ok(false) };

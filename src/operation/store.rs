@@ -1,11 +1,12 @@
 //! The rows by which an operation is entered: the organization with its lock and its counters, and the caller's membership.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, SimpleExpr};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Query, SimpleExpr};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, PaginatorTrait as _,
     QueryFilter as _, QuerySelect as _, RelationDef,
 };
+use uuid::Uuid;
 
 use crate::auth::scope::Scope;
 use crate::entity::{invitation, membership, organization};
@@ -72,6 +73,52 @@ pub async fn release_expired(
         .exec(connection)
         .await?;
     i64::try_from(released.rows_affected).map_err(|_| Error::defect("more invitations than can be counted"))
+}
+
+/// An organization that has invitations which have expired and are still counted as holding a seat.
+pub async fn find_with_expired(connection: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<Option<Uuid>, DbErr> {
+    invitation::Entity::find()
+        .select_only()
+        .column(invitation::Column::OrganizationId)
+        .filter(holds_seat())
+        .filter(invitation::Column::ExpiresAt.lte(now))
+        .limit(1)
+        .into_tuple()
+        .one(connection)
+        .await
+}
+
+/// Takes some of the expired invitations of an organization off the books, both rows and counter. Only one who holds the
+/// organization's lock may.
+pub async fn release_some(
+    connection: &impl ConnectionTrait,
+    organization_id: Uuid,
+    now: DateTime<Utc>,
+    limit: u64,
+) -> Result<(), Error> {
+    use {invitation::Column as I, organization::Column as O};
+    let some = Query::select()
+        .column(I::InvitationId)
+        .from(invitation::Entity)
+        .and_where(I::OrganizationId.eq(organization_id))
+        .and_where(holds_seat())
+        .and_where(I::ExpiresAt.lte(now))
+        .limit(limit)
+        .to_owned();
+    let released = invitation::Entity::update_many()
+        .filter(I::OrganizationId.eq(organization_id))
+        .filter(I::InvitationId.in_subquery(some))
+        .col_expr(I::HoldsSeat, Expr::value(false))
+        .exec(connection)
+        .await?;
+    let released =
+        i64::try_from(released.rows_affected).map_err(|_| Error::defect("more invitations than can be counted"))?;
+    organization::Entity::update_many()
+        .filter(O::OrganizationId.eq(organization_id))
+        .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(released))
+        .exec(connection)
+        .await?;
+    Ok(())
 }
 
 /// Counts the invitations that have expired and are still counted as holding a seat: for readers, who take no lock.

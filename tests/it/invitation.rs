@@ -735,6 +735,28 @@ database_tests! {
         world.end().await;
     }
 
+    async fn the_worker_takes_expired_invitations_off_the_books_and_nobody_sees_a_difference(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let zoe = world.person("zoe").founds("Zoo").await;
+        let sent = ann.invites(&["bob@example.com", "cas@example.com"], "member").await;
+        zoe.invites(&["dee@example.com"], "member").await;
+        world.pass(TimeDelta::days(3));
+        ann.invites(&["eve@example.com"], "member").await;
+        world.pass(TimeDelta::days(4));
+        let counted = async || world.number("SELECT CAST(sum(pending_invitations) AS bigint) FROM organization").await;
+        assert_eq!((counted().await, ann.seats().await.as_str()), (4, "2 / 100 seats"));
+        let events = world.events(&ann.organization_id).await;
+        tenantry::worker::sweep(&world.servers[0].app, &tokio_util::sync::CancellationToken::new()).await;
+        assert_eq!((counted().await, ann.seats().await.as_str()), (1, "2 / 100 seats"));
+        assert_eq!(world.events(&ann.organization_id).await, events);
+        assert_eq!(ann.invitation(id(&sent[0])).await.expect("found").state(), InvitationState::Expired);
+        assert!(ann.invites(&["bob@example.com"], "member").await[0].resent);
+        ann.tries_to_cancel(&[id(&sent[1])]).await.expect("also an expired one");
+        assert_eq!(ann.seats().await, "3 / 100 seats");
+        world.end().await;
+    }
+
     async fn an_invitation_outlives_its_inviter(backend: Backend) {
         let world = World::with(backend, roomy()).await;
         let ann = world.person("ann").founds("Acme").await;
