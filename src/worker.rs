@@ -71,8 +71,9 @@ async fn release(app: &App) -> Result<bool, Error> {
     let Some(organization_id) = found else { return Ok(false) };
     let _turn = app.lanes.turn(organization_id).await;
     let transaction = app.database.begin().await?;
-    if entry::lock(&transaction, Scope::of_newcomer(organization_id)).await?.is_some() {
-        entry::release_some(&transaction, organization_id, app.clock.now(), ROWS_AT_ONCE).await?;
+    let scope = Scope::of_newcomer(organization_id);
+    if entry::lock(&transaction, scope).await?.is_some() {
+        entry::release_some(&transaction, scope, app.clock.now(), ROWS_AT_ONCE).await?;
     }
     transaction.commit().await?;
     Ok(true)

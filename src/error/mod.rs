@@ -182,8 +182,15 @@ pub trait OnConstraint<T> {
 
 impl<T> OnConstraint<T> for Result<T, DbErr> {
     fn on_constraint(self, constraint: &str, meaning: impl FnOnce() -> Error) -> Result<T, Error> {
-        self.map_err(
-            |error| if crate::database::violates(&error, constraint) { meaning() } else { Error::Database(error) },
-        )
+        self.map_err(Error::Database).on_constraint(constraint, meaning)
+    }
+}
+
+impl<T> OnConstraint<T> for Result<T, Error> {
+    fn on_constraint(self, constraint: &str, meaning: impl FnOnce() -> Error) -> Result<T, Error> {
+        self.map_err(|error| match error {
+            Error::Database(error) if crate::database::violates(&error, constraint) => meaning(),
+            error => error,
+        })
     }
 }

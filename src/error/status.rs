@@ -369,19 +369,20 @@ fn items(field: &'static str, faults: &[(usize, Error)]) -> Refusal {
         Code::AlreadyExists => 2,
         _ => 3,
     };
-    let told = faults.iter().map(|(index, fault)| (*index, fault.refusal()));
-    let Some((index, mut refusal)) = told.min_by_key(|(_, refusal)| gravity(refusal.code)) else { return internal() };
+    let told: Vec<(usize, Refusal)> = faults.iter().map(|(index, fault)| (*index, fault.refusal())).collect();
+    let indexes = ranges(told.iter().map(|(index, _)| *index));
+    let mut by_reason: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
+    for (index, refusal) in &told {
+        by_reason.entry(reason_name(refusal.reason)).or_default().push(*index);
+    }
+    let gravest = told.into_iter().min_by_key(|(_, refusal)| gravity(refusal.code));
+    let Some((index, mut refusal)) = gravest else { return internal() };
     if faults.len() > 1 {
         refusal.message =
             format!("{} items of {field} are refused; among them {field}[{index}]: {}", faults.len(), refusal.message);
     }
-    let indexes = faults.iter().map(|(index, _)| *index);
-    let mut by_reason: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
-    for (index, fault) in faults {
-        by_reason.entry(reason_name(fault.refusal().reason)).or_default().push(*index);
-    }
     let reasons = by_reason.iter().map(|(reason, indexes)| format!("{reason}={}", ranges(indexes.iter().copied())));
-    refusal.with("field", field).with("indexes", ranges(indexes)).with("reasons", reasons.collect::<Vec<_>>().join(";"))
+    refusal.with("field", field).with("indexes", indexes).with("reasons", reasons.collect::<Vec<_>>().join(";"))
 }
 
 /// Ascending numbers, those that follow one another as a range: `0,3-7`.

@@ -1,7 +1,7 @@
 //! The rows by which an operation is entered: the organization with its lock and its counters, and the caller's membership.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Query, SimpleExpr};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Query};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, PaginatorTrait as _,
     QueryFilter as _, QuerySelect as _, RelationDef,
@@ -67,12 +67,11 @@ pub async fn release_expired(
     use invitation::Column as C;
     let released = invitation::Entity::update_many()
         .filter(C::OrganizationId.eq(scope.organization_id()))
-        .filter(holds_seat())
-        .filter(C::ExpiresAt.lte(now))
+        .filter(expired_with_seat(now))
         .col_expr(C::HoldsSeat, Expr::value(false))
         .exec(connection)
         .await?;
-    i64::try_from(released.rows_affected).map_err(|_| Error::defect("more invitations than can be counted"))
+    counted(released.rows_affected)
 }
 
 /// An organization that has invitations which have expired and are still counted as holding a seat.
@@ -80,8 +79,7 @@ pub async fn find_with_expired(connection: &impl ConnectionTrait, now: DateTime<
     invitation::Entity::find()
         .select_only()
         .column(invitation::Column::OrganizationId)
-        .filter(holds_seat())
-        .filter(invitation::Column::ExpiresAt.lte(now))
+        .filter(expired_with_seat(now))
         .limit(1)
         .into_tuple()
         .one(connection)
@@ -92,17 +90,17 @@ pub async fn find_with_expired(connection: &impl ConnectionTrait, now: DateTime<
 /// organization's lock may.
 pub async fn release_some(
     connection: &impl ConnectionTrait,
-    organization_id: Uuid,
+    scope: Scope,
     now: DateTime<Utc>,
     limit: u64,
 ) -> Result<(), Error> {
     use {invitation::Column as I, organization::Column as O};
+    let organization_id = scope.organization_id();
     let some = Query::select()
         .column(I::InvitationId)
         .from(invitation::Entity)
         .and_where(I::OrganizationId.eq(organization_id))
-        .and_where(holds_seat())
-        .and_where(I::ExpiresAt.lte(now))
+        .cond_where(expired_with_seat(now))
         .limit(limit)
         .to_owned();
     let released = invitation::Entity::update_many()
@@ -111,11 +109,9 @@ pub async fn release_some(
         .col_expr(I::HoldsSeat, Expr::value(false))
         .exec(connection)
         .await?;
-    let released =
-        i64::try_from(released.rows_affected).map_err(|_| Error::defect("more invitations than can be counted"))?;
     organization::Entity::update_many()
         .filter(O::OrganizationId.eq(organization_id))
-        .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(released))
+        .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(counted(released.rows_affected)?))
         .exec(connection)
         .await?;
     Ok(())
@@ -126,14 +122,18 @@ pub async fn count_expired(connection: &impl ConnectionTrait, scope: Scope, now:
     use invitation::Column as C;
     let count = invitation::Entity::find()
         .filter(C::OrganizationId.eq(scope.organization_id()))
-        .filter(holds_seat())
-        .filter(C::ExpiresAt.lte(now))
+        .filter(expired_with_seat(now))
         .count(connection)
         .await?;
-    i64::try_from(count).map_err(|_| Error::defect("more invitations than can be counted"))
+    counted(count)
 }
 
-/// Written out, not bound: only so can PostgreSQL tell that the partial index has all the rows that are asked for.
-fn holds_seat() -> SimpleExpr {
-    Expr::cust("invitation.holds_seat")
+/// Whether an invitation has expired and is still counted as holding a seat.
+fn expired_with_seat(now: DateTime<Utc>) -> Condition {
+    // Written out, not bound: only so can PostgreSQL tell that the partial index has all the rows that are asked for.
+    Condition::all().add(Expr::cust("invitation.holds_seat")).add(invitation::Column::ExpiresAt.lte(now))
+}
+
+fn counted(rows: u64) -> Result<i64, Error> {
+    i64::try_from(rows).map_err(|_| Error::defect("more invitations than can be counted"))
 }

@@ -48,6 +48,18 @@ struct Opening {
     last_event_number: i64,
 }
 
+impl Opening {
+    fn of(row: &organization::Model) -> Self {
+        Self {
+            seats_total: row.seats_total,
+            members: row.active_members,
+            pending: row.pending_invitations,
+            top_role_members: row.top_role_members,
+            last_event_number: row.last_event_number,
+        }
+    }
+}
+
 /// What the change means for the counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Books {
@@ -71,13 +83,6 @@ impl<'a, A> Unit<'a, A> {
         now: DateTime<Utc>,
         keep: bool,
     ) -> Self {
-        let opening = organization.map(|found| Opening {
-            seats_total: found.seats_total,
-            members: found.active_members,
-            pending: found.pending_invitations,
-            top_role_members: found.top_role_members,
-            last_event_number: found.last_event_number,
-        });
         let organization_id = organization.map_or_else(|| id::new(now), |found| found.organization_id);
         tracing::Span::current().record("org", tracing::field::display(organization_id));
         Self {
@@ -87,7 +92,7 @@ impl<'a, A> Unit<'a, A> {
             transaction,
             author,
             scope: Scope::of_newcomer(organization_id),
-            opening: opening.unwrap_or_default(),
+            opening: organization.map(Opening::of).unwrap_or_default(),
             books: Books::default(),
             released: 0,
             changes: Vec::new(),
@@ -125,13 +130,7 @@ impl<'a, A> Unit<'a, A> {
 
     /// The organization's row was written with its first member in its counters.
     pub fn founded(&mut self, row: &organization::Model) {
-        self.opening = Opening {
-            seats_total: row.seats_total,
-            members: row.active_members,
-            pending: row.pending_invitations,
-            top_role_members: row.top_role_members,
-            last_event_number: row.last_event_number,
-        };
+        self.opening = Opening::of(row);
     }
 
     /// The active holders of the top role, as they would be now.

@@ -88,14 +88,12 @@ async fn found(
         top_role_members: 1,
         last_event_number: 0,
     };
-    let inserted = store::insert(unit.transaction(), organization.clone()).await;
     // A slug of our own making may collide with one that was taken in between: begin again with another.
     let taken = || if new.slug.is_some() { Error::SlugTaken { slug } } else { Error::Conflict };
-    let inserted = inserted.on_constraint("organization_default_unique", || Error::Conflict);
-    match inserted {
-        Err(Error::Database(error)) => Err(error).on_constraint("organization_slug_unique", taken)?,
-        inserted => inserted?,
-    }
+    store::insert(unit.transaction(), organization.clone())
+        .await
+        .on_constraint("organization_default_unique", || Error::Conflict)
+        .on_constraint("organization_slug_unique", taken)?;
     unit.founded(&organization);
     let top_role = unit.app.policy.top_role().name.to_string();
     let founder = members::joining(unit.scope(), &identity, &new.profile, &top_role, None, unit.now);
