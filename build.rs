@@ -11,12 +11,14 @@ use std::{env, fs};
 
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, MethodDescriptor, ReflectMessage, Value};
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 8] = [
     "tenantry/v1/permission.proto",
     "tenantry/v1/error_reason.proto",
     "tenantry/v1/organization_service.proto",
     "tenantry/v1/membership_service.proto",
     "tenantry/v1/billing_service.proto",
+    "tenantry/v1/workspace_service.proto",
+    "tenantry/v1/monitoring_service.proto",
     "tenantry/testing/v1/clock_service.proto",
 ];
 
@@ -90,10 +92,8 @@ fn requirement(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Resul
         return Err("permission_for_others is for RPCs that have a permission and only read".into());
     }
     let organization = method.input().get_field_by_name("organization_id").is_some_and(|field| field.number() == 1);
-    if needed.is_some() != organization && !(organization && service && !user) {
-        return Err(
-            "a request that concerns one organization has organization_id = 1, and a permission or `service`".into()
-        );
+    if needed.is_some() && !organization {
+        return Err("a request that needs a permission says in which organization: organization_id = 1".into());
     }
     let code = |permission: Option<String>| match permission {
         Some(name) => format!("Some(Permission::{})", camel(&name)),

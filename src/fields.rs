@@ -76,6 +76,14 @@ impl Fields {
         value.to_owned()
     }
 
+    /// A time zone, as the IANA names it.
+    pub fn time_zone(&mut self, field: &str, value: &str) -> String {
+        if value.parse::<chrono_tz::Tz>().is_err() {
+            self.fault(field, "must be a time zone as the IANA names it, as in Europe/Amsterdam");
+        }
+        value.to_owned()
+    }
+
     /// A UUID.
     pub fn uuid(&mut self, field: &str, value: &str) -> Uuid {
         parse_uuid(value).unwrap_or_else(|| {

@@ -11,7 +11,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every migration, oldest first. Never changed once released; only added to.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "foundation", include_str!("../migrations/0001_foundation.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "foundation", include_str!("../migrations/0001_foundation.sql")),
+    (2, "products", include_str!("../migrations/0002_products.sql")),
+];
 
 /// Brings the database behind `connection` to the newest schema.
 ///
@@ -30,13 +33,20 @@ pub async fn migrate(connection: &DatabaseConnection) -> Result<(), sqlx::migrat
 }
 
 fn migrator(backend: DbBackend) -> Migrator {
-    let bytewise = match backend {
-        DbBackend::Postgres => "COLLATE \"C\"",
-        _ => "COLLATE BINARY",
-    };
     let migrations = MIGRATIONS.iter().map(|(version, description, sql)| {
-        let sql = AssertSqlSafe(sql.replace("{bytewise}", bytewise)).into_sql_str();
+        let sql = AssertSqlSafe(dialect(sql, backend)).into_sql_str();
         Migration::new(*version, Cow::Borrowed(description), MigrationType::Simple, sql, false)
     });
     Migrator::with_migrations(migrations.collect())
+}
+
+/// The text of a migration as one database takes it.
+fn dialect(sql: &str, backend: DbBackend) -> String {
+    let (bytewise, own, others) = match backend {
+        DbBackend::Postgres => ("COLLATE \"C\"", "{postgres} ", "{sqlite} "),
+        _ => ("COLLATE BINARY", "{sqlite} ", "{postgres} "),
+    };
+    let lines = sql.lines().filter(|line| !line.starts_with(others));
+    let lines = lines.map(|line| line.strip_prefix(own).unwrap_or(line).replace("{bytewise}", bytewise) + "\n");
+    lines.collect()
 }

@@ -24,11 +24,13 @@ use crate::deadline::DeadlineLayer;
 use crate::error::Error;
 use crate::pb::billing_service_server::BillingServiceServer;
 use crate::pb::membership_service_server::MembershipServiceServer;
+use crate::pb::monitoring_service_server::MonitoringServiceServer;
 use crate::pb::organization_service_server::OrganizationServiceServer;
 use crate::pb::testing::clock_service_server::ClockServiceServer;
+use crate::pb::workspace_service_server::WorkspaceServiceServer;
 use crate::receive::ReceiveLayer;
 use crate::telemetry::RpcLogLayer;
-use crate::{billing, membership, organization, pb, testing, worker};
+use crate::{billing, membership, monitoring, organization, pb, testing, worker, workspace};
 
 /// How often the database is asked for a sign of life, on which readiness follows.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,8 +42,15 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const LARGEST_REQUEST: usize = 1024 * 1024;
 
 /// By these names `grpc.health.v1` tells what follows the database; `liveness` alone does not.
-const READINESS: [&str; 5] =
-    ["", "readiness", "tenantry.v1.OrganizationService", "tenantry.v1.MembershipService", "tenantry.v1.BillingService"];
+const READINESS: [&str; 7] = [
+    "",
+    "readiness",
+    "tenantry.v1.OrganizationService",
+    "tenantry.v1.MembershipService",
+    "tenantry.v1.WorkspaceService",
+    "tenantry.v1.MonitoringService",
+    "tenantry.v1.BillingService",
+];
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -81,6 +90,18 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         .add_service(
             guard.named_layer(
                 MembershipServiceServer::new(membership::Service(Arc::clone(&app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        )
+        .add_service(
+            guard.named_layer(
+                WorkspaceServiceServer::new(workspace::Service(Arc::clone(&app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        )
+        .add_service(
+            guard.named_layer(
+                MonitoringServiceServer::new(monitoring::Service(Arc::clone(&app)))
                     .max_decoding_message_size(LARGEST_REQUEST),
             ),
         )

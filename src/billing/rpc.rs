@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::etag;
 use crate::event::Change;
 use crate::fields::{Fields, timestamp};
+use crate::forward::forward;
 use crate::operation::{self, Command, Member, Query, Reader, Unit};
 use crate::pb;
 use crate::pb::billing_service_server::BillingService;
@@ -22,37 +23,22 @@ use crate::pb::billing_service_server::BillingService;
 #[derive(Clone, Debug)]
 pub struct Service(pub Arc<App>);
 
-#[tonic::async_trait]
-impl BillingService for Service {
-    async fn list_plans(
-        &self,
-        request: Request<pb::ListPlansRequest>,
-    ) -> Result<Response<pb::ListPlansResponse>, Status> {
-        operation::authorized(&request)?;
-        let plans = self.0.catalogue.plans().iter().map(shown_plan).collect();
-        Ok(Response::new(pb::ListPlansResponse { plans }))
-    }
+forward! { BillingService:
+    list_plans(ListPlansRequest) -> ListPlansResponse: list_plans;
+    get_subscription(GetSubscriptionRequest) -> GetSubscriptionResponse: operation::read::<GetSubscription>;
+    get_seat_usage(GetSeatUsageRequest) -> GetSeatUsageResponse: operation::read::<GetSeatUsage>;
+    update_subscription(UpdateSubscriptionRequest) -> UpdateSubscriptionResponse: operation::change::<UpdateSubscription>;
+    get_billing_profile(GetBillingProfileRequest) -> GetBillingProfileResponse: operation::unwritten;
+    update_billing_profile(UpdateBillingProfileRequest) -> UpdateBillingProfileResponse: operation::unwritten;
+}
 
-    async fn get_subscription(
-        &self,
-        request: Request<pb::GetSubscriptionRequest>,
-    ) -> Result<Response<pb::GetSubscriptionResponse>, Status> {
-        operation::read::<GetSubscription>(&self.0, request).await
-    }
-
-    async fn get_seat_usage(
-        &self,
-        request: Request<pb::GetSeatUsageRequest>,
-    ) -> Result<Response<pb::GetSeatUsageResponse>, Status> {
-        operation::read::<GetSeatUsage>(&self.0, request).await
-    }
-
-    async fn update_subscription(
-        &self,
-        request: Request<pb::UpdateSubscriptionRequest>,
-    ) -> Result<Response<pb::UpdateSubscriptionResponse>, Status> {
-        operation::change::<UpdateSubscription>(&self.0, request).await
-    }
+async fn list_plans(
+    app: &App,
+    request: Request<pb::ListPlansRequest>,
+) -> Result<Response<pb::ListPlansResponse>, Status> {
+    operation::authorized(&request)?;
+    let plans = app.catalogue.plans().iter().map(shown_plan).collect();
+    Ok(Response::new(pb::ListPlansResponse { plans }))
 }
 
 struct GetSubscription;
@@ -82,19 +68,24 @@ impl Query for GetSeatUsage {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        let organization = reader.organization()?;
-        // One that has expired since the last change is still in the counter.
-        let expired = match organization.pending_invitations {
-            0 => 0,
-            _ => operation::store::count_expired(reader.connection(), reader.scope, reader.now).await?,
-        };
-        let usage = Usage {
-            total: organization.seats_total,
-            members: organization.active_members,
-            pending: (organization.pending_invitations - expired).max(0),
-        };
+        let usage = seat_usage(reader).await?;
         Ok(pb::GetSeatUsageResponse { seat_usage: Some(shown_usage(reader.scope, usage)) })
     }
+}
+
+/// How the seats of an organization are used at this instant.
+pub(crate) async fn seat_usage(reader: &Reader<'_>) -> Result<Usage, Error> {
+    let organization = reader.organization()?;
+    // One that has expired since the last change is still in the counter.
+    let expired = match organization.pending_invitations {
+        0 => 0,
+        _ => operation::store::count_expired(reader.connection(), reader.scope, reader.now).await?,
+    };
+    Ok(Usage {
+        total: organization.seats_total,
+        members: organization.active_members,
+        pending: (organization.pending_invitations - expired).max(0),
+    })
 }
 
 struct UpdateSubscription {
@@ -138,7 +129,7 @@ impl Command for UpdateSubscription {
     }
 }
 
-fn shown_usage(scope: Scope, usage: Usage) -> pb::SeatUsage {
+pub(crate) fn shown_usage(scope: Scope, usage: Usage) -> pb::SeatUsage {
     pb::SeatUsage {
         organization_id: scope.organization_id().to_string(),
         total: usage.total,
@@ -150,7 +141,7 @@ fn shown_usage(scope: Scope, usage: Usage) -> pb::SeatUsage {
     }
 }
 
-fn shown_subscription(row: &subscription::Model) -> pb::Subscription {
+pub(crate) fn shown_subscription(row: &subscription::Model) -> pb::Subscription {
     let status = match row.status {
         SubscriptionStatus::Trialing => pb::SubscriptionStatus::Trialing,
         SubscriptionStatus::Active => pb::SubscriptionStatus::Active,

@@ -43,6 +43,9 @@ pub struct Model {
     pub expires_at: DateTime<Utc>,
     /// When it was accepted, declined or canceled.
     pub ended_at: Option<DateTime<Utc>>,
+    /// The workspaces that were chosen for the invitee.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub workspace_ids: Option<Json>,
 }
 
 /// Where an invitation stands in the database. Only a pending one moves.

@@ -40,6 +40,24 @@ pub struct Model {
     pub top_role_members: i64,
     /// The number of the latest event.
     pub last_event_number: i64,
+    /// The time zone in which its days begin, as the IANA names it.
+    pub time_zone: String,
+    /// The active members by role; unknown until the first change since the column is there.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub members_by_role: Option<Json>,
+    /// What happened today.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub today: Option<Json>,
+    /// How many roles of its own it has.
+    pub custom_roles: i64,
+    /// Whether its settings say from which domains members' e-mail addresses may be.
+    pub restricts_email_domains: bool,
+    /// The storage in use, in bytes.
+    pub storage_bytes: i64,
+    /// The recordings.
+    pub recordings: i64,
+    /// The sessions that are under way.
+    pub live_sessions: i64,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

@@ -4,9 +4,12 @@
 //! e-mail address or a token; ids lead to the rows that do, as long as those exist.
 
 pub mod log;
+mod subject;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use subject::Subject;
 
 /// Something that happened, with what it was before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,8 +95,14 @@ pub enum Change {
         user_id: String,
         /// In which role.
         role: String,
-        /// By which invitation; none for the founder.
+        /// By which invitation, if by one; none for the founder.
         invitation_id: Option<Uuid>,
+        /// By the rule of which verified domain, if by one.
+        #[serde(default)]
+        domain: Option<String>,
+        /// The workspaces to which they are assigned from the beginning.
+        #[serde(default)]
+        workspace_ids: Vec<Uuid>,
     },
     /// A member's role changed.
     #[serde(rename = "member.role_changed")]
@@ -112,6 +121,9 @@ pub enum Change {
         user_id: String,
         /// The role they held.
         role: String,
+        /// The workspaces to which they were assigned until then, so that what they had there can be given to others.
+        #[serde(default)]
+        workspace_ids: Vec<Uuid>,
     },
     /// A member left.
     #[serde(rename = "member.left")]
@@ -120,6 +132,9 @@ pub enum Change {
         user_id: String,
         /// The role they held.
         role: String,
+        /// The workspaces to which they were assigned until then, so that what they had there can be given to others.
+        #[serde(default)]
+        workspace_ids: Vec<Uuid>,
     },
     /// A member was suspended.
     #[serde(rename = "member.suspended")]
@@ -157,6 +172,206 @@ pub enum Change {
         /// The role that the former holder took.
         former_holder_role: String,
     },
+    /// An organization came from an older system, with all its people.
+    #[serde(rename = "organization.imported")]
+    OrganizationImported {
+        /// How many members.
+        members: i64,
+        /// How many invitations.
+        invitations: i64,
+        /// How many workspaces.
+        workspaces: i64,
+    },
+    /// Settings of the organization changed.
+    #[serde(rename = "settings.updated")]
+    SettingsUpdated {
+        /// The fields that changed, each with its values.
+        changes: Vec<FieldChange>,
+    },
+    /// A workspace or room was made.
+    #[serde(rename = "workspace.created")]
+    WorkspaceCreated {
+        /// Which.
+        workspace_id: Uuid,
+        /// `workspace` or `room`.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// Fields of a workspace changed.
+    #[serde(rename = "workspace.updated")]
+    WorkspaceUpdated {
+        /// Which.
+        workspace_id: Uuid,
+        /// The fields that changed, each with its values.
+        changes: Vec<FieldChange>,
+    },
+    /// A workspace was deleted, and nobody is assigned to it any more.
+    #[serde(rename = "workspace.deleted")]
+    WorkspaceDeleted {
+        /// Which.
+        workspace_id: Uuid,
+        /// `workspace` or `room`.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// How many members were assigned to it.
+        unassigned_members: i64,
+    },
+    /// A member was assigned to workspaces, or no longer.
+    #[serde(rename = "member.workspaces_changed")]
+    MemberWorkspacesChanged {
+        /// Who.
+        user_id: String,
+        /// The workspaces to which they are assigned now.
+        added: Vec<Uuid>,
+        /// The workspaces to which they are assigned no longer.
+        removed: Vec<Uuid>,
+    },
+    /// A role of the organization's own was defined.
+    #[serde(rename = "role.created")]
+    RoleCreated {
+        /// Which.
+        role: String,
+        /// What its holders may do.
+        permissions: Vec<String>,
+    },
+    /// A role of the organization's own changed.
+    #[serde(rename = "role.updated")]
+    RoleUpdated {
+        /// Which.
+        role: String,
+        /// The fields that changed, each with its values.
+        changes: Vec<FieldChange>,
+    },
+    /// A role of the organization's own was deleted.
+    #[serde(rename = "role.deleted")]
+    RoleDeleted {
+        /// Which.
+        role: String,
+        /// The role that its holders took.
+        replacement: Option<String>,
+        /// How many members took it.
+        members: i64,
+        /// How many invitations offer it now.
+        invitations: i64,
+    },
+    /// A domain was claimed.
+    #[serde(rename = "domain.claimed")]
+    DomainClaimed {
+        /// Which.
+        domain: String,
+    },
+    /// A domain was proved to be the organization's.
+    #[serde(rename = "domain.verified")]
+    DomainVerified {
+        /// Which.
+        domain: String,
+    },
+    /// What those may do whose address is of a domain changed.
+    #[serde(rename = "domain.updated")]
+    DomainUpdated {
+        /// Which.
+        domain: String,
+        /// The fields that changed, each with its values.
+        changes: Vec<FieldChange>,
+    },
+    /// A domain was given up.
+    #[serde(rename = "domain.released")]
+    DomainReleased {
+        /// Which.
+        domain: String,
+    },
+    /// Somebody asked to join by the domain of their address.
+    #[serde(rename = "join_request.created")]
+    JoinRequestCreated {
+        /// The request.
+        join_request_id: Uuid,
+        /// Who.
+        user_id: String,
+        /// The role that the domain's rule offers.
+        role: String,
+    },
+    /// A request to join was approved.
+    #[serde(rename = "join_request.approved")]
+    JoinRequestApproved {
+        /// The request.
+        join_request_id: Uuid,
+        /// Whose.
+        user_id: String,
+    },
+    /// A request to join was declined.
+    #[serde(rename = "join_request.declined")]
+    JoinRequestDeclined {
+        /// The request.
+        join_request_id: Uuid,
+        /// Whose.
+        user_id: String,
+    },
+    /// A request to join was taken back.
+    #[serde(rename = "join_request.withdrawn")]
+    JoinRequestWithdrawn {
+        /// The request.
+        join_request_id: Uuid,
+        /// Whose.
+        user_id: String,
+    },
+    /// A session began in a room.
+    #[serde(rename = "session.started")]
+    SessionStarted {
+        /// Which.
+        session_id: String,
+        /// The room.
+        workspace_id: Uuid,
+        /// Who hosts it.
+        host_user_id: String,
+    },
+    /// A session is to end: the meeting backend acts on it.
+    #[serde(rename = "session.end_requested")]
+    SessionEndRequested {
+        /// Which.
+        session_id: String,
+        /// The room.
+        workspace_id: Uuid,
+    },
+    /// A session ended.
+    #[serde(rename = "session.ended")]
+    SessionEnded {
+        /// Which.
+        session_id: String,
+        /// The room.
+        workspace_id: Uuid,
+        /// How long it was.
+        length_seconds: i64,
+    },
+    /// A recording was registered, or what is known of it changed.
+    #[serde(rename = "recording.registered")]
+    RecordingRegistered {
+        /// Which.
+        recording_id: String,
+        /// Whose.
+        owner_user_id: String,
+        /// Its size in bytes.
+        size_bytes: i64,
+        /// The size that it had before; 0 for a new one.
+        size_bytes_before: i64,
+    },
+    /// A recording was deleted: the meeting backend acts on it.
+    #[serde(rename = "recording.deleted")]
+    RecordingDeleted {
+        /// Which.
+        recording_id: String,
+        /// Whose.
+        owner_user_id: String,
+        /// Its size in bytes.
+        size_bytes: i64,
+    },
+    /// The billing profile changed. What it says is not in the log: it may be about a person.
+    #[serde(rename = "billing_profile.updated")]
+    BillingProfileUpdated {
+        /// The fields that changed.
+        fields: Vec<String>,
+    },
     /// The number of seats changed.
     #[serde(rename = "subscription.seats_changed")]
     SubscriptionSeatsChanged {
@@ -178,57 +393,6 @@ pub struct FieldChange {
     pub after: String,
 }
 
-/// What an event is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// The organization itself.
-    Organization,
-    /// An invitation.
-    Invitation(Uuid),
-    /// A member, present or past.
-    Member(String),
-    /// The subscription.
-    Subscription,
-}
-
-impl Subject {
-    /// As the log is searched by it: a kind, and an id where there are many of the kind.
-    pub fn columns(&self) -> (&'static str, String) {
-        match self {
-            Self::Organization => ("organization", String::new()),
-            Self::Invitation(id) => ("invitation", id.to_string()),
-            Self::Member(user_id) => ("member", user_id.clone()),
-            Self::Subscription => ("subscription", String::new()),
-        }
-    }
-}
-
-impl Change {
-    /// What it is about.
-    pub fn subject(&self) -> Subject {
-        match self {
-            Self::OrganizationCreated { .. }
-            | Self::OrganizationUpdated { .. }
-            | Self::OrganizationDeleted { .. }
-            | Self::OrganizationUndeleted {} => Subject::Organization,
-            Self::InvitationCreated { invitation_id, .. }
-            | Self::InvitationResent { invitation_id, .. }
-            | Self::InvitationCanceled { invitation_id, .. }
-            | Self::InvitationAccepted { invitation_id, .. }
-            | Self::InvitationDeclined { invitation_id, .. } => Subject::Invitation(*invitation_id),
-            Self::MemberJoined { user_id, .. }
-            | Self::MemberRoleChanged { user_id, .. }
-            | Self::MemberRemoved { user_id, .. }
-            | Self::MemberLeft { user_id, .. }
-            | Self::MemberSuspended { user_id, .. }
-            | Self::MemberReactivated { user_id, .. }
-            | Self::MemberSignedIn { user_id, .. }
-            | Self::OwnershipTransferred { to_user_id: user_id, .. } => Subject::Member(user_id.clone()),
-            Self::SubscriptionSeatsChanged { .. } => Subject::Subscription,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,7 +403,10 @@ mod tests {
         for (name, change) in [
             ("organization.updated", Change::OrganizationUpdated { changes }),
             ("organization.undeleted", Change::OrganizationUndeleted {}),
-            ("member.left", Change::MemberLeft { user_id: "ann".into(), role: "owner".into() }),
+            (
+                "member.left",
+                Change::MemberLeft { user_id: "ann".into(), role: "owner".into(), workspace_ids: Vec::new() },
+            ),
         ] {
             let kept = serde_json::to_value(&change).unwrap();
             assert_eq!(kept["type"], name);

@@ -12,7 +12,6 @@ use crate::entity::membership::{self, Column as C};
 use crate::error::{Error, OnConstraint as _};
 use crate::operation::Unit;
 pub use crate::operation::store::find_member as find;
-use crate::operation::unit::Books;
 use crate::{sql, text};
 
 /// The row of somebody who joins.
@@ -81,13 +80,12 @@ pub async fn insert_founder<A>(unit: &Unit<'_, A>, row: membership::Model) -> Re
 
 /// Inserts a member whose seat the invitation held.
 pub async fn insert_invited<A>(unit: &mut Unit<'_, A>, row: membership::Model) -> Result<(), Error> {
-    let top = top_role_share(unit, &row);
-    let user_id = row.user_id.clone();
+    let (user_id, role) = (row.user_id.clone(), row.role.clone());
     membership::Entity::insert(row.into_active_model())
         .exec_without_returning(unit.transaction())
         .await
         .on_constraint("membership_one_per_user", || Error::AlreadyMember { user_id })?;
-    unit.count(Books { members: 1, top_role_members: top, ..Books::default() });
+    unit.count_members(&role, 1);
     Ok(())
 }
 
@@ -106,11 +104,12 @@ pub async fn update_roles<A>(
         .exec(unit.transaction())
         .await?;
     for row in rows {
-        let before = top_role_share(unit, row);
+        if row.suspended_at.is_none() {
+            unit.count_members(&row.role, -1);
+            unit.count_members(role, 1);
+        }
         role.clone_into(&mut row.role);
         row.version += 1;
-        let top_role_members = top_role_share(unit, row) - before;
-        unit.count(Books { top_role_members, ..Books::default() });
     }
     Ok(())
 }
@@ -123,9 +122,9 @@ pub async fn delete<A>(unit: &mut Unit<'_, A>, rows: &[&membership::Model]) -> R
         .exec(unit.transaction())
         .await?;
     for row in rows {
-        let members = i64::from(row.suspended_at.is_none());
-        let top_role_members = -top_role_share(unit, row);
-        unit.count(Books { members: -members, top_role_members, ..Books::default() });
+        if row.suspended_at.is_none() {
+            unit.count_members(&row.role, -1);
+        }
     }
     Ok(())
 }
@@ -136,7 +135,6 @@ pub async fn update_suspension<A>(
     row: &mut membership::Model,
     suspended_at: Option<DateTime<Utc>>,
 ) -> Result<(), Error> {
-    let before = top_role_share(unit, row);
     let members = i64::from(suspended_at.is_none()) - i64::from(row.suspended_at.is_none());
     row.suspended_at = suspended_at;
     row.version += 1;
@@ -147,8 +145,7 @@ pub async fn update_suspension<A>(
         .col_expr(C::Version, Expr::value(row.version))
         .exec(unit.transaction())
         .await?;
-    let top_role_members = top_role_share(unit, row) - before;
-    unit.count(Books { members, top_role_members, ..Books::default() });
+    unit.count_members(&row.role, members);
     Ok(())
 }
 
@@ -168,9 +165,4 @@ pub async fn update_profile<A>(unit: &Unit<'_, A>, row: &membership::Model) -> R
         .exec(unit.transaction())
         .await?;
     Ok(())
-}
-
-/// 1 for an active holder of the top role, 0 for anybody else.
-fn top_role_share<A>(unit: &Unit<'_, A>, row: &membership::Model) -> i64 {
-    i64::from(row.suspended_at.is_none() && unit.app.policy.top_role().name == row.role.as_str())
 }

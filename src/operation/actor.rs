@@ -13,7 +13,7 @@ use super::{Command, Place, store};
 use crate::app::App;
 use crate::auth::caller::{Caller, UserCaller};
 use crate::auth::identity::Identity;
-use crate::auth::policy::RoleDefinition;
+use crate::auth::policy::{RoleDefinition, RolePolicy};
 use crate::auth::scope::{Authorized, Scope};
 use crate::entity::{membership, organization};
 use crate::error::Error;
@@ -31,7 +31,7 @@ pub trait Actor<C: Command>: Sized + Send + Sync {
     /// Enters, under the lock.
     fn enter(
         transaction: &DatabaseTransaction,
-        app: &App,
+        policy: &RolePolicy,
         authorized: &Authorized,
         place: Place,
         organization: Option<&organization::Model>,
@@ -63,13 +63,14 @@ where
         let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
         let user_id = authorized.user()?.user_id.as_str();
         let (found, membership) = store::find_with_member(app.database.reader(), scope, user_id).await?;
-        authorized.admit(&app.policy, found.as_ref(), membership.as_ref(), None, app.clock.now())?;
+        let policy = store::policy_of(app.database.reader(), &app.policy, found.as_ref()).await?;
+        authorized.admit(&policy, found.as_ref(), membership.as_ref(), None, app.clock.now())?;
         Ok(())
     }
 
     async fn enter(
         transaction: &DatabaseTransaction,
-        app: &App,
+        policy: &RolePolicy,
         authorized: &Authorized,
         place: Place,
         organization: Option<&organization::Model>,
@@ -80,7 +81,7 @@ where
         let user_id = authorized.user()?.user_id.as_str();
         let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
         let membership = store::find_member(transaction, scope, user_id).await?;
-        let role = authorized.admit(&app.policy, organization, membership.as_ref(), None, now)?.clone();
+        let role = authorized.admit(policy, organization, membership.as_ref(), None, now)?.clone();
         match (membership, organization) {
             (Some(membership), Some(organization)) => Ok(Self { membership, role, organization: organization.clone() }),
             _ => Err(Error::NotAMember),
@@ -115,7 +116,7 @@ where
 
     async fn enter(
         _: &DatabaseTransaction,
-        _: &App,
+        _: &RolePolicy,
         _: &Authorized,
         place: Place,
         organization: Option<&organization::Model>,
@@ -123,6 +124,52 @@ where
     ) -> Result<Self, Error> {
         let organization_id = place.organization.map(Scope::organization_id).unwrap_or_default();
         Ok(Self { organization: organization.ok_or(Error::OrganizationNotFound { organization_id })?.clone() })
+    }
+}
+
+/// A member whose stored role allows it, or a trusted service under its own name.
+#[derive(Clone, Debug)]
+pub enum MemberOrService {
+    /// The member.
+    Member(Box<Member>),
+    /// The service.
+    Service(Box<Trusted>),
+}
+
+impl<C: Command> Actor<C> for MemberOrService
+where
+    C::Request: OrganizationRequest,
+{
+    fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
+        let scope = authorized.scope(request.organization_id())?;
+        Ok(Place { organization: Some(scope), answers_in: scope.organization_id() })
+    }
+
+    async fn glance(app: &App, authorized: &Authorized, place: Place) -> Result<(), Error> {
+        match authorized.caller() {
+            Caller::User(_) => <Member as Actor<C>>::glance(app, authorized, place).await,
+            Caller::Service(_) => Ok(()),
+        }
+    }
+
+    async fn enter(
+        transaction: &DatabaseTransaction,
+        policy: &RolePolicy,
+        authorized: &Authorized,
+        place: Place,
+        organization: Option<&organization::Model>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        match authorized.caller() {
+            Caller::User(_) => {
+                let entered = <Member as Actor<C>>::enter(transaction, policy, authorized, place, organization, now);
+                Ok(Self::Member(Box::new(entered.await?)))
+            }
+            Caller::Service(_) => {
+                let entered = <Trusted as Actor<C>>::enter(transaction, policy, authorized, place, organization, now);
+                Ok(Self::Service(Box::new(entered.await?)))
+            }
+        }
     }
 }
 
@@ -144,7 +191,7 @@ impl<C: Command> Actor<C> for Founder {
 
     async fn enter(
         _: &DatabaseTransaction,
-        _: &App,
+        _: &RolePolicy,
         authorized: &Authorized,
         _: Place,
         _: Option<&organization::Model>,
@@ -154,22 +201,23 @@ impl<C: Command> Actor<C> for Founder {
     }
 }
 
-/// A user who answers an invitation. That it is theirs, the command checks: it knows which one is meant.
+/// A user who wishes to enter an organization, by an invitation or by the domain of their address. That they may, the command
+/// checks: it knows by what.
 #[derive(Clone, Debug)]
-pub struct Invitee {
+pub struct Newcomer {
     /// The user.
     pub user: UserCaller,
-    /// The organization that invites, as it was locked; none when it does not exist.
+    /// The organization, as it was locked; none when it does not exist.
     pub organization: Option<organization::Model>,
 }
 
-/// A command that names the organization whose invitation it answers.
-pub trait AnswersInvitation {
+/// A command of a newcomer that names the organization.
+pub trait NamesOrganization {
     /// The organization, as the token or the request says.
     fn organization_id(&self) -> Uuid;
 }
 
-impl<C: Command + AnswersInvitation> Actor<C> for Invitee {
+impl<C: Command + NamesOrganization> Actor<C> for Newcomer {
     fn place(authorized: &Authorized, _: &C::Request, parsed: &Result<C, Error>) -> Result<Place, Error> {
         let user = authorized.user()?;
         let organization = parsed.as_ref().ok().map(|command| Scope::of_newcomer(command.organization_id()));
@@ -183,13 +231,13 @@ impl<C: Command + AnswersInvitation> Actor<C> for Invitee {
 
     async fn enter(
         _: &DatabaseTransaction,
-        _: &App,
+        _: &RolePolicy,
         authorized: &Authorized,
         _: Place,
         organization: Option<&organization::Model>,
         _: DateTime<Utc>,
     ) -> Result<Self, Error> {
-        // A deleted organization's invitations cannot be answered, and nobody is told that there was one.
+        // Nobody enters a deleted organization, or is told that there was one.
         let organization = organization.filter(|found| found.deleted_at.is_none()).cloned();
         Ok(Self { user: authorized.user()?.clone(), organization })
     }

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::auth::policy::RoleDefinition;
+use crate::auth::policy::{RoleDefinition, RolePolicy};
 use crate::auth::scope::{self, Author, Authorized, Scope};
 use crate::entity::{membership, organization};
 use crate::error::Error;
@@ -31,8 +31,9 @@ use crate::idempotency::{self, RequestKey};
 use crate::pb::{MutationRequest, OrganizationRequest};
 
 use actor::Actor;
-pub use actor::{Founder, Invitee, Member, Trusted};
+pub use actor::{Founder, Member, MemberOrService, Newcomer, Trusted};
 use held::Held;
+use unit::Entry;
 pub use unit::Unit;
 
 /// How often a change is begun again when it loses against others, before the caller is told.
@@ -52,9 +53,17 @@ pub trait Command: Sized + Send + Sync {
     /// Whether a repeated request is answered even if the caller's right to make it has ended since, because it is this
     /// very change that ends it: who has left and did not hear the answer shall hear it.
     const ENDS_OWN_RIGHT: bool = false;
+    /// Whether `prepare` has something to do.
+    const PREPARES: bool = false;
 
     /// Reads the request and names everything that is wrong with it.
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error>;
+
+    /// Asks the world outside, for whoever may make this change, before a transaction is begun: nothing slow runs inside one.
+    /// What it hears `run` judges.
+    fn prepare(&mut self, _app: &App, _place: Place) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Decides and does it, inside the transaction that holds the organization's lock.
     fn run(&self, unit: &mut Unit<'_, Self::Actor>) -> impl Future<Output = Result<Self::Response, Error>> + Send;
@@ -88,6 +97,8 @@ pub struct Reader<'a> {
     pub scope: Scope,
     /// The call.
     pub authorized: &'a Authorized,
+    /// The role policy of the organization, with the roles that it defined for itself.
+    pub policy: &'a RolePolicy,
     organization: Option<organization::Model>,
     /// The caller's stored membership; none for a service.
     pub membership: Option<membership::Model>,
@@ -127,10 +138,11 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
         None => (store::find(app.database.reader(), scope).await?, None),
     };
     let found = found.filter(|organization| scope::exists(organization, now));
+    let policy = store::policy_of(app.database.reader(), &app.policy, found.as_ref()).await?;
     let role = match user_id {
         Some(_) => {
             let about = request.about();
-            Some(authorized.admit(&app.policy, found.as_ref(), membership.as_ref(), about, now)?)
+            Some(authorized.admit(&policy, found.as_ref(), membership.as_ref(), about, now)?)
         }
         None => None,
     };
@@ -138,7 +150,7 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
     if !Q::ON_DELETED {
         found.as_ref().map_or(Ok(()), not_deleted)?;
     }
-    let reader = Reader { app, scope, authorized, organization: found, membership, role, now };
+    let reader = Reader { app, scope, authorized, policy: &policy, organization: found, membership, role, now };
     if !Q::ON_MISSING {
         reader.organization()?;
     }
@@ -162,7 +174,11 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
         // Who may not hears only that; and a faulty request takes no lock.
         C::Actor::glance(app, authorized, place).await?;
     }
-    let parsed = parsed?;
+    let mut parsed = parsed?;
+    if C::PREPARES {
+        C::Actor::glance(app, authorized, place).await?;
+        parsed.prepare(app, place).await?;
+    }
     // A rehearsal neither hears an earlier answer nor leaves one.
     let key =
         if request.validate_only() { None } else { RequestKey::of(request, authorized.caller(), place.answers_in)? };
@@ -226,8 +242,9 @@ impl<C: Command> Attempt<'_, C> {
             return Ok(answer);
         }
         let organization = organization.filter(|found| scope::exists(found, now));
-        let actor =
-            C::Actor::enter(transaction, self.app, self.authorized, self.place, organization.as_ref(), now).await?;
+        let policy = store::policy_of(transaction, &self.app.policy, organization.as_ref()).await?;
+        let (place, found) = (self.place, organization.as_ref());
+        let actor = C::Actor::enter(transaction, &policy, self.authorized, place, found, now).await?;
         if !C::ENDS_OWN_RIGHT
             && let Some(answer) = self.stored(transaction, now).await?
         {
@@ -236,8 +253,9 @@ impl<C: Command> Attempt<'_, C> {
         if !C::ON_DELETED {
             organization.as_ref().map_or(Ok(()), not_deleted)?;
         }
-        let mut unit =
-            Unit::new(self.app, transaction, Author::of(self.authorized), actor, organization.as_ref(), now, self.keep);
+        let author = Author::of(self.authorized);
+        let entry = Entry { transaction, author, policy, organization: organization.as_ref(), now, keep: self.keep };
+        let mut unit = Unit::new(self.app, actor, entry)?;
         let answer = self.command.run(&mut unit).await?;
         unit.finish(self.key, &answer).await?;
         Ok(answer)
@@ -295,4 +313,9 @@ pub fn split<R>(request: Request<R>) -> Result<(Authorized, R), Error> {
     let authorized =
         extensions.remove::<Authorized>().ok_or(Error::defect("a call came past the authorization layer"))?;
     Ok((authorized, request))
+}
+
+/// An RPC that has no code yet.
+pub async fn unwritten<Q, A>(_: &App, _: Request<Q>) -> Result<Response<A>, Status> {
+    Err(Error::MethodUnknown.into())
 }

@@ -1,15 +1,22 @@
 //! The rows by which an operation is entered: the organization with its lock and its counters, and the caller's membership.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Query};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, PaginatorTrait as _,
-    QueryFilter as _, QuerySelect as _, RelationDef,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::auth::policy::RolePolicy;
+use crate::auth::policy::custom::CustomRole;
 use crate::auth::scope::Scope;
-use crate::entity::{invitation, membership, organization};
+use crate::entity::{custom_role, invitation, membership, organization};
 use crate::error::Error;
 
 /// Finds the organization.
@@ -46,6 +53,29 @@ pub fn membership_of(user_id: String) -> RelationDef {
 /// SQLite the transaction itself is the lock.)
 pub async fn lock(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
     organization::Entity::find_by_id(scope.organization_id()).lock(LockType::Update).one(connection).await
+}
+
+/// The role policy of an organization: the deployment's, with the roles that it defined for itself.
+pub async fn policy_of(
+    connection: &impl ConnectionTrait,
+    policy: &Arc<RolePolicy>,
+    organization: Option<&organization::Model>,
+) -> Result<Arc<RolePolicy>, Error> {
+    let defined = organization.filter(|found| found.custom_roles > 0 && policy.custom_roles());
+    let Some(organization) = defined else { return Ok(Arc::clone(policy)) };
+    let rows = custom_role::Entity::find()
+        .filter(custom_role::Column::OrganizationId.eq(organization.organization_id))
+        .order_by_asc(custom_role::Column::Role)
+        .all(connection)
+        .await?;
+    let roles: Result<Vec<CustomRole>, Error> = rows.into_iter().map(defined_role).collect();
+    Ok(Arc::new(policy.with_custom(&roles?)))
+}
+
+fn defined_role(row: custom_role::Model) -> Result<CustomRole, Error> {
+    let definition = serde_json::from_value(row.definition)
+        .map_err(|error| Error::Defect("a custom role could not be read", Some(error.into())))?;
+    Ok(CustomRole { role: row.role, title: row.title, description: row.description, definition, version: row.version })
 }
 
 /// Finds a member.
@@ -136,4 +166,34 @@ fn expired_with_seat(now: DateTime<Utc>) -> Condition {
 
 fn counted(rows: u64) -> Result<i64, Error> {
     i64::try_from(rows).map_err(|_| Error::defect("more invitations than can be counted"))
+}
+
+/// Counts the active members of each role from their rows.
+pub async fn count_roles(connection: &impl ConnectionTrait, scope: Scope) -> Result<BTreeMap<String, i64>, DbErr> {
+    use membership::Column as C;
+    let counts: Vec<(String, i64)> = membership::Entity::find()
+        .select_only()
+        .column(C::Role)
+        .column_as(C::UserId.count(), "members")
+        .filter(C::OrganizationId.eq(scope.organization_id()))
+        .filter(C::SuspendedAt.is_null())
+        .group_by(C::Role)
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(counts.into_iter().collect())
+}
+
+/// Reads what a column of JSON says.
+pub fn read_json<T: DeserializeOwned>(column: Option<&serde_json::Value>) -> Result<Option<T>, Error> {
+    column
+        .map(|value| T::deserialize(value))
+        .transpose()
+        .map_err(|error| Error::Defect("a column of JSON could not be read", Some(error.into())))
+}
+
+/// Writes what a column of JSON is to say.
+pub fn write_json<T: Serialize>(value: &T) -> Result<serde_json::Value, Error> {
+    serde_json::to_value(value)
+        .map_err(|error| Error::Defect("a column of JSON could not be written", Some(error.into())))
 }

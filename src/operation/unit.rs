@@ -4,12 +4,16 @@
 //! and invitations tell it what that means for the counters. At the end the unit writes both: one conditional update of the
 //! organization's row and one insert of all events, so that the database itself refuses what would break the rules.
 
-use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
 
 use super::store;
 use crate::app::App;
+use crate::auth::policy::RolePolicy;
 use crate::auth::scope::{Author, Scope};
 use crate::billing::seats::Usage;
 use crate::entity::organization;
@@ -17,6 +21,7 @@ use crate::error::{Error, OnConstraint as _};
 use crate::event::{Change, log};
 use crate::id;
 use crate::idempotency::RequestKey;
+use crate::organization::days::{self, Standing, Tally, Today};
 
 /// One transaction, entered by right of `A`.
 #[derive(Debug)]
@@ -27,35 +32,74 @@ pub struct Unit<'a, A> {
     pub actor: A,
     /// The instant at which it happens.
     pub now: DateTime<Utc>,
+    /// The role policy of the organization, with the roles that it defined for itself.
+    pub policy: Arc<RolePolicy>,
     transaction: &'a DatabaseTransaction,
     author: Author,
     scope: Scope,
     opening: Opening,
     books: Books,
+    /// The active members who came in each role, less those who went.
+    members_by_role: BTreeMap<String, i64>,
+    /// What happened besides what the changes say.
+    activity: Tally,
     /// The invitations that had expired and are taken off the books.
     released: i64,
     changes: Vec<Change>,
     keep: bool,
 }
 
+/// How a transaction begins.
+#[derive(Debug)]
+pub(super) struct Entry<'a, 'o> {
+    pub(super) transaction: &'a DatabaseTransaction,
+    pub(super) author: Author,
+    pub(super) policy: Arc<RolePolicy>,
+    /// The organization that is locked; none when one is made.
+    pub(super) organization: Option<&'o organization::Model>,
+    pub(super) now: DateTime<Utc>,
+    /// Whether it will be committed.
+    pub(super) keep: bool,
+}
+
 /// The counters as they were when the lock was granted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Opening {
     seats_total: i64,
     members: i64,
     pending: i64,
     top_role_members: i64,
     last_event_number: i64,
+    storage_bytes: i64,
+    recordings: i64,
+    members_by_role: Option<BTreeMap<String, i64>>,
+    today: Option<Today>,
+    time_zone: String,
 }
 
 impl Opening {
-    fn of(row: &organization::Model) -> Self {
-        Self {
+    fn of(row: &organization::Model) -> Result<Self, Error> {
+        Ok(Self {
             seats_total: row.seats_total,
             members: row.active_members,
             pending: row.pending_invitations,
             top_role_members: row.top_role_members,
             last_event_number: row.last_event_number,
+            storage_bytes: row.storage_bytes,
+            recordings: row.recordings,
+            members_by_role: store::read_json(row.members_by_role.as_ref())?,
+            today: store::read_json(row.today.as_ref())?,
+            time_zone: row.time_zone.clone(),
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            members: self.members,
+            seats_used: self.members + self.pending,
+            seats_total: self.seats_total,
+            storage_bytes: self.storage_bytes,
+            recordings: self.recordings,
         }
     }
 }
@@ -63,41 +107,41 @@ impl Opening {
 /// What the change means for the counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Books {
-    /// Active members who came, less those who went.
-    pub members: i64,
     /// Invitations that took a seat, less those that gave theirs back.
     pub pending: i64,
-    /// Active holders of the top role who came, less those who went.
-    pub top_role_members: i64,
     /// The new number of seats, if it changes.
     pub seats_total: Option<i64>,
+    /// Storage that is taken, less what is given back, in bytes.
+    pub storage_bytes: i64,
+    /// Recordings that came, less those that went.
+    pub recordings: i64,
+    /// Sessions that began, less those that ended.
+    pub live_sessions: i64,
+    /// Roles of its own that were defined, less those that were deleted.
+    pub custom_roles: i64,
 }
 
 impl<'a, A> Unit<'a, A> {
-    pub(super) fn new(
-        app: &'a App,
-        transaction: &'a DatabaseTransaction,
-        author: Author,
-        actor: A,
-        organization: Option<&organization::Model>,
-        now: DateTime<Utc>,
-        keep: bool,
-    ) -> Self {
+    pub(super) fn new(app: &'a App, actor: A, entry: Entry<'a, '_>) -> Result<Self, Error> {
+        let Entry { transaction, author, policy, organization, now, keep } = entry;
         let organization_id = organization.map_or_else(|| id::new(now), |found| found.organization_id);
         tracing::Span::current().record("org", tracing::field::display(organization_id));
-        Self {
+        Ok(Self {
             app,
             actor,
             now,
+            policy,
             transaction,
             author,
             scope: Scope::of_newcomer(organization_id),
-            opening: organization.map(Opening::of).unwrap_or_default(),
+            opening: organization.map(Opening::of).transpose()?.unwrap_or_default(),
             books: Books::default(),
+            members_by_role: BTreeMap::new(),
+            activity: Tally::default(),
             released: 0,
             changes: Vec::new(),
             keep,
-        }
+        })
     }
 
     /// Where to write.
@@ -115,27 +159,58 @@ impl<'a, A> Unit<'a, A> {
         !self.keep
     }
 
+    /// The day that it is in the organization's time zone.
+    pub fn today(&self) -> NaiveDate {
+        days::day_of(self.now, &self.opening.time_zone)
+    }
+
+    /// The day that a moment is on in the organization's time zone.
+    pub fn day_of(&self, moment: DateTime<Utc>) -> NaiveDate {
+        days::day_of(moment, &self.opening.time_zone)
+    }
+
     /// What happened.
     pub fn record(&mut self, change: Change) {
         self.changes.push(change);
     }
 
-    /// What it means for the counters.
-    pub fn count(&mut self, books: Books) {
-        self.books.members += books.members;
-        self.books.pending += books.pending;
-        self.books.top_role_members += books.top_role_members;
-        self.books.seats_total = books.seats_total.or(self.books.seats_total);
+    /// What happened besides what the changes say, for the day's tally.
+    pub fn count_activity(&mut self, activity: Tally) {
+        self.activity = self.activity.plus(activity);
     }
 
-    /// The organization's row was written with its first member in its counters.
-    pub fn founded(&mut self, row: &organization::Model) {
-        self.opening = Opening::of(row);
+    /// What it means for the counters.
+    pub fn count(&mut self, books: Books) {
+        self.books.pending += books.pending;
+        self.books.seats_total = books.seats_total.or(self.books.seats_total);
+        self.books.storage_bytes += books.storage_bytes;
+        self.books.recordings += books.recordings;
+        self.books.live_sessions += books.live_sessions;
+        self.books.custom_roles += books.custom_roles;
+    }
+
+    /// This many active members came in a role or, below zero, went.
+    pub fn count_members(&mut self, role: &str, members: i64) {
+        *self.members_by_role.entry(role.to_owned()).or_default() += members;
+    }
+
+    /// The organization's row was written with its first members in its counters.
+    pub fn founded(&mut self, row: &organization::Model) -> Result<(), Error> {
+        self.opening = Opening::of(row)?;
+        Ok(())
     }
 
     /// The active holders of the top role, as they would be now.
     pub fn top_role_members(&self) -> i64 {
-        self.opening.top_role_members + self.books.top_role_members
+        self.opening.top_role_members + self.top_role_growth()
+    }
+
+    fn top_role_growth(&self) -> i64 {
+        self.members_by_role.get(self.policy.top_role().name.as_str()).copied().unwrap_or_default()
+    }
+
+    fn member_growth(&self) -> i64 {
+        self.members_by_role.values().sum()
     }
 
     /// The seats as they would be now, with the invitations that expired since the last change taken off the books.
@@ -147,7 +222,7 @@ impl<'a, A> Unit<'a, A> {
     fn usage(&self) -> Usage {
         Usage {
             total: self.books.seats_total.unwrap_or(self.opening.seats_total),
-            members: self.opening.members + self.books.members,
+            members: self.opening.members + self.member_growth(),
             pending: self.opening.pending + self.books.pending - self.released,
         }
     }
@@ -167,34 +242,80 @@ impl<'a, A> Unit<'a, A> {
         use organization::Column as C;
         let books = self.books;
         let events = i64::try_from(self.changes.len()).map_err(|_| Error::defect("more events than can be counted"))?;
-        let (members, pending) = (books.members, books.pending - self.released);
-        let unchanged = members == 0 && pending == 0 && books.top_role_members == 0;
-        if unchanged && events == 0 && books.seats_total.is_none() {
+        if events == 0 && !self.is_changed() {
             return Ok(());
         }
         let usage = self.usage();
-        let plus = |column: C, delta: i64| Expr::col(column).add(delta);
+        let (members, pending) = (self.member_growth(), books.pending - self.released);
+        let today = self.close_day().await?;
         let mut update = organization::Entity::update_many()
             .filter(C::OrganizationId.eq(self.scope.organization_id()))
-            .col_expr(C::ActiveMembers, plus(C::ActiveMembers, members))
-            .col_expr(C::PendingInvitations, plus(C::PendingInvitations, pending))
-            .col_expr(C::TopRoleMembers, plus(C::TopRoleMembers, books.top_role_members))
             .col_expr(C::SeatsTotal, Expr::val(usage.total))
-            .col_expr(C::LastEventNumber, plus(C::LastEventNumber, events));
+            .col_expr(C::MembersByRole, Expr::value(self.roles_after().await?))
+            .col_expr(C::Today, Expr::value(store::write_json(&today)?));
+        for (column, delta) in [
+            (C::ActiveMembers, members),
+            (C::PendingInvitations, pending),
+            (C::TopRoleMembers, self.top_role_growth()),
+            (C::LastEventNumber, events),
+            (C::StorageBytes, books.storage_bytes),
+            (C::Recordings, books.recordings),
+            (C::LiveSessions, books.live_sessions),
+            (C::CustomRoles, books.custom_roles),
+        ] {
+            update = update.col_expr(column, Expr::col(column).add(delta));
+        }
         // The database's own word on the seat rule, besides the code's: whatever grows must end within the total. A seat that
         // passes from an invitation to its member is no growth, and a seat that an expiry gave back makes none good.
-        let growth = books.members + books.pending;
+        let growth = members + books.pending;
         if growth > 0 || books.seats_total.is_some() {
             let used = Expr::col(C::ActiveMembers).add(Expr::col(C::PendingInvitations));
             update = update.filter(used.add(members + pending).lte(usage.total));
         }
         let updated =
             update.exec(self.transaction).await.on_constraint("organization_keeps_a_top_role_member", || {
-                Error::LastOwner { role: self.app.policy.top_role().name.to_string() }
+                Error::LastOwner { role: self.policy.top_role().name.to_string() }
             })?;
         match updated.rows_affected {
             1 => Ok(()),
             _ => Err(usage.full(growth)),
         }
+    }
+
+    /// Whether a counter changed. Each such change has its event, but for seats that expiries gave back.
+    fn is_changed(&self) -> bool {
+        let books = self.books;
+        let moved = [
+            books.pending - self.released,
+            books.storage_bytes,
+            books.recordings,
+            books.live_sessions,
+            books.custom_roles,
+        ];
+        let members = self.members_by_role.values().any(|delta| *delta != 0);
+        members || moved.iter().any(|delta| *delta != 0) || books.seats_total.is_some()
+    }
+
+    /// The day that is under way after this, the one that ended by it being kept.
+    async fn close_day(&self) -> Result<Today, Error> {
+        let tally = Tally::of(&self.changes).plus(self.activity);
+        let (today, ended) = days::count_on(self.opening.today.clone(), self.today(), tally);
+        if let Some(ended) = ended {
+            days::keep(self.transaction, self.scope.organization_id(), &ended, self.opening.standing()).await?;
+        }
+        Ok(today)
+    }
+
+    /// The active members by role after this.
+    async fn roles_after(&self) -> Result<serde_json::Value, Error> {
+        let Some(mut roles) = self.opening.members_by_role.clone() else {
+            // Nobody has counted them yet; the rows are as they will be.
+            return store::write_json(&store::count_roles(self.transaction, self.scope).await?);
+        };
+        for (role, delta) in &self.members_by_role {
+            *roles.entry(role.clone()).or_default() += delta;
+        }
+        roles.retain(|_, members| *members != 0);
+        store::write_json(&roles)
     }
 }

@@ -1,5 +1,6 @@
 //! Organizations: made, found, changed, deleted and undeleted.
 
+pub mod days;
 pub mod rpc;
 pub mod rules;
 pub mod store;

@@ -8,6 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use crate::auth::policy::RoleName;
 use crate::auth::scope::Scope;
 use crate::entity::{event, invitation, membership, organization};
 pub use crate::operation::store::find;
@@ -16,6 +17,12 @@ use crate::operation::store::membership_of;
 /// Inserts an organization.
 pub async fn insert(connection: &impl ConnectionTrait, row: organization::Model) -> Result<(), DbErr> {
     organization::Entity::insert(row.into_active_model()).exec_without_returning(connection).await.map(|_| ())
+}
+
+/// The active members by role of an organization that has its founder alone.
+#[must_use]
+pub fn first_member(role: &RoleName) -> serde_json::Value {
+    serde_json::json!({ role.as_str(): 1 })
 }
 
 /// The fields of its own that an organization can change, and its deletion.
@@ -27,6 +34,7 @@ pub async fn update_fields(connection: &impl ConnectionTrait, row: &organization
         .col_expr(C::Slug, Expr::value(row.slug.clone()))
         .col_expr(C::Description, Expr::value(row.description.clone()))
         .col_expr(C::LogoUri, Expr::value(row.logo_uri.clone()))
+        .col_expr(C::TimeZone, Expr::value(row.time_zone.clone()))
         .col_expr(C::DefaultOfUserId, Expr::value(row.default_of_user_id.clone()))
         .col_expr(C::UpdatedAt, Expr::value(row.updated_at))
         .col_expr(C::DeletedAt, Expr::value(row.deleted_at))

@@ -862,10 +862,10 @@ database_tests! {
         let profile = || Some(pb::UserProfile { display_name: "a\0".into(), avatar_uri: "ftp://a".into() });
         let request = pb::CreateOrganizationRequest {
             name: " ".into(), slug: "-".into(), description: "\0".into(), logo_uri: "x".into(), profile: profile(),
-            request_id: "1".into(), validate_only: false,
+            request_id: "1".into(), validate_only: false, time_zone: "Europe/Atlantis".into(),
         };
         let said = wrong(answer(owner.organizations().create_organization(request).await).map(|_| ()));
-        assert_eq!(said, ["name", "slug", "description", "logo_uri", "profile.display_name", "profile.avatar_uri", "request_id"]);
+        assert_eq!(said, ["name", "slug", "description", "logo_uri", "time_zone", "profile.display_name", "profile.avatar_uri", "request_id"]);
 
         let request = pb::UpdateOrganizationRequest {
             organization_id: organization_id.clone(),

@@ -8,6 +8,7 @@
 //! themselves: those are rules of the operations, which know the stored members.
 
 mod check;
+pub mod custom;
 mod fault;
 mod parse;
 mod role;
@@ -38,6 +39,7 @@ pub fn presets() -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Debug)]
 pub struct RolePolicy {
     name: String,
+    custom_roles: bool,
     top: RoleDefinition,
     others: Vec<RoleDefinition>,
 }
@@ -61,7 +63,9 @@ impl RolePolicy {
         faults.sort_by_key(|fault| fault.line);
         let mut roles = draft.roles.into_iter().map(|role| role.definition);
         match roles.next() {
-            Some(top) if faults.is_empty() => Ok(Self { name: draft.name, top, others: roles.collect() }),
+            Some(top) if faults.is_empty() => {
+                Ok(Self { name: draft.name, custom_roles: draft.custom_roles, top, others: roles.collect() })
+            }
             _ => Err(PolicyError::Faulty { source_name: source_name.to_owned(), faults }),
         }
     }
@@ -69,6 +73,11 @@ impl RolePolicy {
     /// The policy's own name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether organizations may define roles of their own.
+    pub fn custom_roles(&self) -> bool {
+        self.custom_roles
     }
 
     /// Every role, the top role first.

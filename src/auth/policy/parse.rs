@@ -15,7 +15,7 @@ use crate::{
     pb::Permission,
 };
 
-const KEYS: [&str; 6] = ["name", "roles", "permissions", "invites", "changes", "removes"];
+const KEYS: [&str; 7] = ["name", "custom_roles", "roles", "permissions", "invites", "changes", "removes"];
 const ROLE_KEYS: [&str; 3] = ["role", "title", "description"];
 const MAX_ROLE_NAME: usize = 40;
 
@@ -23,6 +23,7 @@ const MAX_ROLE_NAME: usize = 40;
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) name: String,
+    pub(super) custom_roles: bool,
     pub(super) roles: Vec<DraftRole>,
     permission_lines: BTreeMap<Permission, usize>,
 }
@@ -92,6 +93,7 @@ impl Reader<'_> {
     fn root(&mut self, root: &DeTable) {
         self.only_keys(root, &KEYS, "");
         self.draft.name = self.text(root, "name", &(0..0), "");
+        self.draft.custom_roles = self.custom_roles(root);
         self.roles(root);
         // Without roles every other line would be at fault, and none of them is the reason.
         if self.draft.roles.is_empty() {
@@ -120,6 +122,16 @@ impl Reader<'_> {
             self.fault(&value.span(), format!("{subject}`{key}` must be a text that is not empty"));
         }
         text.to_owned()
+    }
+
+    /// A policy that does not say lets nobody define roles.
+    fn custom_roles(&mut self, root: &DeTable) -> bool {
+        let Some(value) = root.get("custom_roles") else { return false };
+        let said = value.get_ref().as_bool();
+        if said.is_none() {
+            self.fault(&value.span(), "`custom_roles` must be true or false");
+        }
+        said.unwrap_or_default()
     }
 
     fn roles(&mut self, root: &DeTable) {
@@ -160,6 +172,7 @@ impl Reader<'_> {
             invites: Vec::new(),
             changes: Vec::new(),
             removes: Vec::new(),
+            custom: None,
         };
         let (refused, line, power_lines) = (PermissionSet::default(), self.line(place), BTreeMap::new());
         self.draft.roles.push(DraftRole { definition, refused, line, power_lines });

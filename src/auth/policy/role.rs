@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use super::custom::Custom;
 use crate::{auth::permission, pb::Permission};
 
 /// The identifier of a role that the policy in force knows: `billing_admin`.
@@ -61,6 +62,8 @@ pub struct RoleDefinition {
     pub(super) invites: Vec<RoleName>,
     pub(super) changes: Vec<RoleName>,
     pub(super) removes: Vec<RoleName>,
+    /// What only a role has that an organization defined for itself; none for the policy's.
+    pub custom: Option<Custom>,
 }
 
 impl RoleDefinition {

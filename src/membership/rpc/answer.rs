@@ -11,8 +11,8 @@ use crate::event::Change;
 use crate::fields::Fields;
 use crate::membership::token::Token;
 use crate::membership::{Identity, Profile, invitations, rules, store};
-use crate::operation::actor::AnswersInvitation;
-use crate::operation::{Command, Invitee, Unit};
+use crate::operation::actor::NamesOrganization;
+use crate::operation::{Command, Newcomer, Unit};
 use crate::{organization as organizations, pb};
 
 /// Which invitation is answered.
@@ -65,7 +65,7 @@ impl Reference {
 /// Finds the open invitation that the caller may answer. Who is not meant learns nothing about one that they only know by
 /// name; who has the token hears that it is for another address.
 async fn answerable(
-    unit: &Unit<'_, Invitee>,
+    unit: &Unit<'_, Newcomer>,
     reference: &Reference,
 ) -> Result<(organization::Model, invitation::Model, Identity), Error> {
     let identity = Identity::of(&unit.actor.user)?;
@@ -88,7 +88,7 @@ pub(super) struct AcceptInvitation {
     profile: Profile,
 }
 
-impl AnswersInvitation for AcceptInvitation {
+impl NamesOrganization for AcceptInvitation {
     fn organization_id(&self) -> Uuid {
         self.reference.organization_id()
     }
@@ -97,8 +97,8 @@ impl AnswersInvitation for AcceptInvitation {
 impl Command for AcceptInvitation {
     type Request = pb::AcceptInvitationRequest;
     type Response = pb::AcceptInvitationResponse;
-    type Actor = Invitee;
-    // `Invitee` takes a deleted organization for one that is not there: a stranger is not told that there was one.
+    type Actor = Newcomer;
+    // `Newcomer` takes a deleted organization for one that is not there: a stranger is not told that there was one.
     const ON_DELETED: bool = true;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
@@ -108,9 +108,9 @@ impl Command for AcceptInvitation {
         fields.done(Self { reference, profile })
     }
 
-    async fn run(&self, unit: &mut Unit<'_, Invitee>) -> Result<Self::Response, Error> {
+    async fn run(&self, unit: &mut Unit<'_, Newcomer>) -> Result<Self::Response, Error> {
         let (organization, mut invitation, identity) = answerable(unit, &self.reference).await?;
-        rules::still_grantable(&unit.app.policy, &invitation)?;
+        rules::still_grantable(&unit.policy, &invitation)?;
         if store::find(unit.transaction(), unit.scope(), &identity.user_id).await?.is_some() {
             return Err(Error::AlreadyMember { user_id: identity.user_id });
         }
@@ -121,7 +121,13 @@ impl Command for AcceptInvitation {
         store::insert_invited(unit, member.clone()).await?;
         let user_id = identity.user_id;
         unit.record(Change::InvitationAccepted { invitation_id, user_id: user_id.clone() });
-        unit.record(Change::MemberJoined { user_id, role: invitation.role, invitation_id: Some(invitation_id) });
+        unit.record(Change::MemberJoined {
+            user_id,
+            role: invitation.role,
+            invitation_id: Some(invitation_id),
+            domain: None,
+            workspace_ids: Vec::new(),
+        });
         Ok(pb::AcceptInvitationResponse {
             member: Some(shown(&member)),
             organization: Some(organizations::rpc::shown(&organization)),
@@ -133,7 +139,7 @@ pub(super) struct DeclineInvitation {
     reference: Reference,
 }
 
-impl AnswersInvitation for DeclineInvitation {
+impl NamesOrganization for DeclineInvitation {
     fn organization_id(&self) -> Uuid {
         self.reference.organization_id()
     }
@@ -142,8 +148,8 @@ impl AnswersInvitation for DeclineInvitation {
 impl Command for DeclineInvitation {
     type Request = pb::DeclineInvitationRequest;
     type Response = pb::DeclineInvitationResponse;
-    type Actor = Invitee;
-    // `Invitee` takes a deleted organization for one that is not there: a stranger is not told that there was one.
+    type Actor = Newcomer;
+    // `Newcomer` takes a deleted organization for one that is not there: a stranger is not told that there was one.
     const ON_DELETED: bool = true;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
@@ -152,7 +158,7 @@ impl Command for DeclineInvitation {
         fields.done(Self { reference })
     }
 
-    async fn run(&self, unit: &mut Unit<'_, Invitee>) -> Result<Self::Response, Error> {
+    async fn run(&self, unit: &mut Unit<'_, Newcomer>) -> Result<Self::Response, Error> {
         let (_, mut invitation, identity) = answerable(unit, &self.reference).await?;
         invitations::end(unit, &mut [&mut invitation], State::Declined, Some(&identity.user_id)).await?;
         unit.record(Change::InvitationDeclined { invitation_id: invitation.invitation_id, user_id: identity.user_id });

@@ -42,7 +42,7 @@ impl Command for CancelInvitations {
             let row = found.remove(invitation_id);
             let row = row.ok_or(Error::InvitationNotFound { invitation_id: Some(*invitation_id) });
             let judged = row.and_then(|row| {
-                rules::may_invite(&unit.app.policy, &unit.actor.role, &row.role)?;
+                rules::may_invite(&unit.policy, &unit.actor.role, &row.role)?;
                 rules::pending(&row)?;
                 Ok(row)
             });

@@ -46,7 +46,7 @@ impl Query for CheckPermissions {
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let caller = reader.authorized.user().ok().map(|user| user.user_id.as_str());
-        let policy = &reader.app.policy;
+        let policy = &reader.policy;
         let closed = reader.organization().map_or(true, |found| found.deleted_at.is_some());
         let member = match (self.user_id.as_deref(), caller) {
             (Some(user_id), caller) if Some(user_id) != caller => {

@@ -54,7 +54,7 @@ impl Command for InviteMembers {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
-        rules::may_invite(&unit.app.policy, &unit.actor.role, &self.role)?;
+        rules::may_invite(&unit.policy, &unit.actor.role, &self.role)?;
         let addresses: Vec<&str> = self.emails.iter().map(|(_, email)| email.normalized.as_str()).collect();
         let pending = invitations::list_pending_by_emails(unit.transaction(), unit.scope(), &addresses).await?;
         let mut pending: HashMap<String, invitation::Model> =
@@ -92,8 +92,8 @@ impl Command for ResendInvitation {
         let missing = Error::InvitationNotFound { invitation_id: Some(invitation_id) };
         let earlier = invitations::find(unit.transaction(), unit.scope(), invitation_id).await?.ok_or(missing)?;
         rules::pending(&earlier)?;
-        rules::may_invite(&unit.app.policy, &unit.actor.role, &earlier.role)?;
-        if unit.app.policy.role(&earlier.role).is_none() {
+        rules::may_invite(&unit.policy, &unit.actor.role, &earlier.role)?;
+        if unit.policy.role(&earlier.role).is_none() {
             return Err(Error::InvitationRoleNotGrantable { role: earlier.role });
         }
         let outgoing = Outgoing {
@@ -161,7 +161,7 @@ async fn judge(unit: &Unit<'_, Member>, outgoing: &[Outgoing], field: &'static s
         }
         // Resending changes the earlier invitation, so the caller must be allowed that one's role as well.
         let role = item.earlier.as_ref().map_or(item.role.as_str(), |earlier| earlier.role.as_str());
-        if let Err(fault) = rules::may_invite(&unit.app.policy, &unit.actor.role, role) {
+        if let Err(fault) = rules::may_invite(&unit.policy, &unit.actor.role, role) {
             faults.push((item.index, fault));
         }
     }
@@ -195,6 +195,7 @@ fn written(
         sent_at: unit.now,
         expires_at: unit.now + lifetime,
         ended_at: None,
+        workspace_ids: None,
     };
     Ok((row, token))
 }

@@ -22,7 +22,11 @@ impl Command for LeaveOrganization {
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let own = unit.actor.membership.clone();
         remove::end(unit, std::slice::from_ref(&own)).await?;
-        unit.record(Change::MemberLeft { user_id: own.user_id.clone(), role: own.role.clone() });
+        unit.record(Change::MemberLeft {
+            user_id: own.user_id.clone(),
+            role: own.role.clone(),
+            workspace_ids: Vec::new(),
+        });
         Ok(pb::LeaveOrganizationResponse { member: Some(shown(&own)) })
     }
 }

@@ -18,7 +18,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tonic::{Request, Response, Status};
 
 use super::rules;
 use crate::app::App;
@@ -27,6 +26,7 @@ use crate::entity::membership;
 use crate::error::Error;
 use crate::etag;
 use crate::fields::{Fields, timestamp};
+use crate::forward::forward;
 use crate::operation;
 use crate::pb;
 use crate::pb::membership_service_server::MembershipService;
@@ -35,19 +35,7 @@ use crate::pb::membership_service_server::MembershipService;
 #[derive(Clone, Debug)]
 pub struct Service(pub Arc<App>);
 
-/// One line for each RPC: its name, its request, its response, and what runs it.
-macro_rules! forward {
-    ($($name:ident($request:ident) -> $response:ident: $run:expr;)+) => {
-        #[tonic::async_trait]
-        impl MembershipService for Service {
-            $(async fn $name(&self, request: Request<pb::$request>) -> Result<Response<pb::$response>, Status> {
-                $run(&self.0, request).await
-            })+
-        }
-    };
-}
-
-forward! {
+forward! { MembershipService:
     invite_members(InviteMembersRequest) -> InviteMembersResponse: operation::change::<invite::InviteMembers>;
     get_invitation(GetInvitationRequest) -> GetInvitationResponse: operation::read::<list_invitations::GetInvitation>;
     list_invitations(ListInvitationsRequest) -> ListInvitationsResponse: operation::read::<list_invitations::ListInvitations>;
@@ -69,6 +57,16 @@ forward! {
     record_sign_in(RecordSignInRequest) -> RecordSignInResponse: operation::change::<sign_in::RecordSignIn>;
     list_roles(ListRolesRequest) -> ListRolesResponse: operation::read::<roles::ListRoles>;
     check_permissions(CheckPermissionsRequest) -> CheckPermissionsResponse: operation::read::<check::CheckPermissions>;
+    get_received_invitation(GetReceivedInvitationRequest) -> GetReceivedInvitationResponse: operation::unwritten;
+    create_role(CreateRoleRequest) -> CreateRoleResponse: operation::unwritten;
+    update_role(UpdateRoleRequest) -> UpdateRoleResponse: operation::unwritten;
+    delete_role(DeleteRoleRequest) -> DeleteRoleResponse: operation::unwritten;
+    list_joinable_organizations(ListJoinableOrganizationsRequest) -> ListJoinableOrganizationsResponse: operation::unwritten;
+    join_organization(JoinOrganizationRequest) -> JoinOrganizationResponse: operation::unwritten;
+    withdraw_join_request(WithdrawJoinRequestRequest) -> WithdrawJoinRequestResponse: operation::unwritten;
+    list_join_requests(ListJoinRequestsRequest) -> ListJoinRequestsResponse: operation::unwritten;
+    approve_join_request(ApproveJoinRequestRequest) -> ApproveJoinRequestResponse: operation::unwritten;
+    decline_join_request(DeclineJoinRequestRequest) -> DeclineJoinRequestResponse: operation::unwritten;
 }
 
 /// A member as the wire shows them.
@@ -129,6 +127,7 @@ fn shown_invitation(row: &invitation::Model, now: DateTime<Utc>) -> pb::Invitati
         invitee_user_id: row.invitee_user_id.clone().unwrap_or_default(),
         send_count: row.send_count,
         inviter_role: row.inviter_role.clone(),
+        workspace_ids: Vec::new(),
     }
 }
 

@@ -70,7 +70,11 @@ async fn remove(
     refuse_items("user_ids", faults)?;
     end(unit, &rows).await?;
     for row in &rows {
-        unit.record(Change::MemberRemoved { user_id: row.user_id.clone(), role: row.role.clone() });
+        unit.record(Change::MemberRemoved {
+            user_id: row.user_id.clone(),
+            role: row.role.clone(),
+            workspace_ids: Vec::new(),
+        });
     }
     Ok(rows.iter().map(shown).collect())
 }
@@ -83,7 +87,7 @@ fn judge(
 ) -> Result<membership::Model, Error> {
     rules::not_oneself(&unit.actor.membership, user_id, INSTEAD)?;
     let row = found.ok_or(Error::MemberNotFound { user_id: user_id.to_owned() })?;
-    rules::may_remove(&unit.app.policy, &unit.actor.role, &row.role)?;
+    rules::may_remove(&unit.policy, &unit.actor.role, &row.role)?;
     etag::check(etag, row.version)?;
     Ok(row)
 }
@@ -91,7 +95,7 @@ fn judge(
 /// Ends memberships, by whatever call: the one path on which members go.
 pub(super) async fn end(unit: &mut Unit<'_, Member>, rows: &[membership::Model]) -> Result<(), Error> {
     store::delete(unit, &rows.iter().collect::<Vec<_>>()).await?;
-    rules::keeps_top_role(unit.top_role_members(), unit.app.policy.top_role().name.as_str())?;
+    rules::keeps_top_role(unit.top_role_members(), unit.policy.top_role().name.as_str())?;
     // Sign-up made this organization for one who goes: it is not their own any more, and they shall get another.
     let own = unit.actor.organization.default_of_user_id.as_deref();
     if own.is_some_and(|own| rows.iter().any(|row| row.user_id == own)) {

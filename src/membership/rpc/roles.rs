@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::auth::policy::RoleDefinition;
 use crate::error::Error;
+use crate::etag;
 use crate::fields::Fields;
 use crate::operation::{Query, Reader};
 use crate::pb;
@@ -27,7 +28,7 @@ impl Query for ListRoles {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        let policy = &reader.app.policy;
+        let policy = &reader.policy;
         Ok(pb::ListRolesResponse { role_policy: policy.name().to_owned(), roles: policy.roles().map(shown).collect() })
     }
 }
@@ -44,5 +45,8 @@ fn shown(role: &RoleDefinition) -> pb::Role {
         invites: names(&mut role.invitable()),
         changes: names(&mut role.changeable()),
         removes: names(&mut role.removable()),
+        custom: role.custom.is_some(),
+        managed_by: role.custom.as_ref().map(|custom| custom.managed_by.clone()).unwrap_or_default(),
+        etag: role.custom.as_ref().map(|custom| etag::of(custom.version)).unwrap_or_default(),
     }
 }

@@ -16,7 +16,7 @@ async fn target(unit: &Unit<'_, Member>, Target { user_id, etag }: &Target) -> R
     rules::not_oneself(&unit.actor.membership, user_id, "another member does it")?;
     let missing = || Error::MemberNotFound { user_id: user_id.clone() };
     let row = store::find(unit.transaction(), unit.scope(), user_id).await?.ok_or_else(missing)?;
-    rules::may_remove(&unit.app.policy, &unit.actor.role, &row.role)?;
+    rules::may_remove(&unit.policy, &unit.actor.role, &row.role)?;
     etag::check(etag, row.version)?;
     Ok(row)
 }
@@ -37,7 +37,7 @@ impl Command for SuspendMember {
         if row.suspended_at.is_none() {
             let suspended_at = Some(unit.now);
             store::update_suspension(unit, &mut row, suspended_at).await?;
-            rules::keeps_top_role(unit.top_role_members(), unit.app.policy.top_role().name.as_str())?;
+            rules::keeps_top_role(unit.top_role_members(), unit.policy.top_role().name.as_str())?;
             unit.record(Change::MemberSuspended { user_id: row.user_id.clone(), role: row.role.clone() });
         }
         Ok(pb::SuspendMemberResponse { member: Some(shown(&row)) })

@@ -41,7 +41,7 @@ impl Command for TransferOwnership {
         if holder.suspended_at.is_some() {
             return Err(Error::MemberNotActive { user_id: holder.user_id });
         }
-        let top_role = unit.app.policy.top_role().name.to_string();
+        let top_role = unit.policy.top_role().name.to_string();
         if holder.role != top_role {
             let (user_id, before) = (holder.user_id.clone(), holder.role.clone());
             store::update_roles(unit, &mut [&mut holder], &top_role).await?;

@@ -100,7 +100,7 @@ async fn update_roles(
     for (role, mut rows) in by_role {
         store::update_roles(unit, &mut rows, role).await?;
     }
-    rules::keeps_top_role(unit.top_role_members(), unit.app.policy.top_role().name.as_str())?;
+    rules::keeps_top_role(unit.top_role_members(), unit.policy.top_role().name.as_str())?;
     Ok(rows.iter().map(shown).collect())
 }
 
@@ -111,7 +111,7 @@ fn judge(
 ) -> Result<membership::Model, Error> {
     rules::not_oneself(&unit.actor.membership, &update.user_id, INSTEAD)?;
     let row = found.ok_or(Error::MemberNotFound { user_id: update.user_id.clone() })?;
-    rules::may_change(&unit.app.policy, &unit.actor.role, &row.role, &update.role)?;
+    rules::may_change(&unit.policy, &unit.actor.role, &row.role, &update.role)?;
     etag::check(&update.etag, row.version)?;
     Ok(row)
 }

@@ -23,6 +23,7 @@ pub(super) struct CreateOrganization {
     slug: Option<String>,
     description: String,
     logo_uri: String,
+    time_zone: String,
     profile: Profile,
 }
 
@@ -37,15 +38,19 @@ impl Command for CreateOrganization {
         let slug = (!request.slug.is_empty()).then(|| slug(&mut fields, "slug", &request.slug));
         let description = fields.paragraph("description", &request.description, 1000);
         let logo_uri = fields.https_uri("logo_uri", &request.logo_uri);
+        let time_zone = match request.time_zone.as_str() {
+            "" => "UTC".to_owned(),
+            zone => fields.time_zone("time_zone", zone),
+        };
         let profile = Profile::read(&mut fields, "profile", request.profile.as_ref());
-        fields.done(Self { name, slug, description, logo_uri, profile })
+        fields.done(Self { name, slug, description, logo_uri, time_zone, profile })
     }
 
     async fn run(&self, unit: &mut Unit<'_, Founder>) -> Result<Self::Response, Error> {
         let organization = found(unit, self, None).await?;
         Ok(pb::CreateOrganizationResponse {
             organization: Some(shown(&organization)),
-            role: unit.app.policy.top_role().name.to_string(),
+            role: unit.policy.top_role().name.to_string(),
         })
     }
 }
@@ -87,6 +92,14 @@ async fn found(
         pending_invitations: 0,
         top_role_members: 1,
         last_event_number: 0,
+        time_zone: new.time_zone.clone(),
+        members_by_role: Some(store::first_member(&unit.policy.top_role().name)),
+        today: None,
+        custom_roles: 0,
+        restricts_email_domains: false,
+        storage_bytes: 0,
+        recordings: 0,
+        live_sessions: 0,
     };
     // A slug of our own making may collide with one that was taken in between: begin again with another.
     let taken = || if new.slug.is_some() { Error::SlugTaken { slug } } else { Error::Conflict };
@@ -94,8 +107,8 @@ async fn found(
         .await
         .on_constraint("organization_default_unique", || Error::Conflict)
         .on_constraint("organization_slug_unique", taken)?;
-    unit.founded(&organization);
-    let top_role = unit.app.policy.top_role().name.to_string();
+    unit.founded(&organization)?;
+    let top_role = unit.policy.top_role().name.to_string();
     let founder = members::joining(unit.scope(), &identity, &new.profile, &top_role, None, unit.now);
     members::insert_founder(unit, founder).await?;
     subscriptions::insert(unit.transaction(), starting_on(unit, &plan.plan, plan.included_seats)).await?;
@@ -105,7 +118,13 @@ async fn found(
         plan_id: plan.plan.clone(),
         seats: plan.included_seats,
     });
-    unit.record(Change::MemberJoined { user_id: identity.user_id, role: top_role, invitation_id: None });
+    unit.record(Change::MemberJoined {
+        user_id: identity.user_id,
+        role: top_role,
+        invitation_id: None,
+        domain: None,
+        workspace_ids: Vec::new(),
+    });
     Ok(organization)
 }
 
@@ -161,12 +180,13 @@ impl Command for EnsureDefault {
             slug: None,
             description: String::new(),
             logo_uri: String::new(),
+            time_zone: "UTC".to_owned(),
             profile: self.profile.clone(),
         };
         let organization = found(unit, &new, Some(user_id)).await?;
         Ok(pb::EnsureDefaultOrganizationResponse {
             organization: Some(shown(&organization)),
-            role: unit.app.policy.top_role().name.to_string(),
+            role: unit.policy.top_role().name.to_string(),
             created: true,
             suspended: false,
         })

@@ -7,13 +7,12 @@ mod update;
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
-
 use crate::app::App;
 use crate::entity::organization;
 use crate::error::Error;
 use crate::etag;
 use crate::fields::timestamp;
+use crate::forward::forward;
 use crate::operation::{self, Query, Reader};
 use crate::pb;
 use crate::pb::organization_service_server::OrganizationService;
@@ -22,56 +21,23 @@ use crate::pb::organization_service_server::OrganizationService;
 #[derive(Clone, Debug)]
 pub struct Service(pub Arc<App>);
 
-#[tonic::async_trait]
-impl OrganizationService for Service {
-    async fn create_organization(
-        &self,
-        request: Request<pb::CreateOrganizationRequest>,
-    ) -> Result<Response<pb::CreateOrganizationResponse>, Status> {
-        operation::change::<create::CreateOrganization>(&self.0, request).await
-    }
-
-    async fn ensure_default_organization(
-        &self,
-        request: Request<pb::EnsureDefaultOrganizationRequest>,
-    ) -> Result<Response<pb::EnsureDefaultOrganizationResponse>, Status> {
-        create::ensure_default(&self.0, request).await
-    }
-
-    async fn get_organization(
-        &self,
-        request: Request<pb::GetOrganizationRequest>,
-    ) -> Result<Response<pb::GetOrganizationResponse>, Status> {
-        operation::read::<GetOrganization>(&self.0, request).await
-    }
-
-    async fn list_organizations(
-        &self,
-        request: Request<pb::ListOrganizationsRequest>,
-    ) -> Result<Response<pb::ListOrganizationsResponse>, Status> {
-        list::list_organizations(&self.0, request).await
-    }
-
-    async fn update_organization(
-        &self,
-        request: Request<pb::UpdateOrganizationRequest>,
-    ) -> Result<Response<pb::UpdateOrganizationResponse>, Status> {
-        operation::change::<update::UpdateOrganization>(&self.0, request).await
-    }
-
-    async fn delete_organization(
-        &self,
-        request: Request<pb::DeleteOrganizationRequest>,
-    ) -> Result<Response<pb::DeleteOrganizationResponse>, Status> {
-        operation::change::<delete::DeleteOrganization>(&self.0, request).await
-    }
-
-    async fn undelete_organization(
-        &self,
-        request: Request<pb::UndeleteOrganizationRequest>,
-    ) -> Result<Response<pb::UndeleteOrganizationResponse>, Status> {
-        operation::change::<delete::UndeleteOrganization>(&self.0, request).await
-    }
+forward! { OrganizationService:
+    create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse: operation::change::<create::CreateOrganization>;
+    ensure_default_organization(EnsureDefaultOrganizationRequest) -> EnsureDefaultOrganizationResponse: create::ensure_default;
+    get_organization(GetOrganizationRequest) -> GetOrganizationResponse: operation::read::<GetOrganization>;
+    list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse: list::list_organizations;
+    update_organization(UpdateOrganizationRequest) -> UpdateOrganizationResponse: operation::change::<update::UpdateOrganization>;
+    delete_organization(DeleteOrganizationRequest) -> DeleteOrganizationResponse: operation::change::<delete::DeleteOrganization>;
+    undelete_organization(UndeleteOrganizationRequest) -> UndeleteOrganizationResponse: operation::change::<delete::UndeleteOrganization>;
+    get_organization_settings(GetOrganizationSettingsRequest) -> GetOrganizationSettingsResponse: operation::unwritten;
+    update_organization_settings(UpdateOrganizationSettingsRequest) -> UpdateOrganizationSettingsResponse: operation::unwritten;
+    get_organization_overview(GetOrganizationOverviewRequest) -> GetOrganizationOverviewResponse: operation::unwritten;
+    query_analytics(QueryAnalyticsRequest) -> QueryAnalyticsResponse: operation::unwritten;
+    claim_domain(ClaimDomainRequest) -> ClaimDomainResponse: operation::unwritten;
+    verify_domain(VerifyDomainRequest) -> VerifyDomainResponse: operation::unwritten;
+    list_domains(ListDomainsRequest) -> ListDomainsResponse: operation::unwritten;
+    update_domain(UpdateDomainRequest) -> UpdateDomainResponse: operation::unwritten;
+    release_domain(ReleaseDomainRequest) -> ReleaseDomainResponse: operation::unwritten;
 }
 
 struct GetOrganization;
@@ -108,5 +74,6 @@ pub(crate) fn shown(organization: &organization::Model) -> pb::Organization {
         delete_time: organization.deleted_at.map(timestamp),
         purge_time: organization.purge_at.map(timestamp),
         etag: etag::of(organization.version),
+        time_zone: organization.time_zone.clone(),
     }
 }

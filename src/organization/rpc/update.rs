@@ -19,6 +19,7 @@ pub(super) struct UpdateOrganization {
     slug: Option<String>,
     description: Option<String>,
     logo_uri: Option<String>,
+    time_zone: Option<String>,
     etag: String,
 }
 
@@ -33,7 +34,7 @@ impl Command for UpdateOrganization {
         let paths = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
         let mut update = Self { etag: request.etag.clone(), ..Self::default() };
         if paths.is_empty() {
-            fields.fault("update_mask", "must name at least one of name, slug, description, logo_uri");
+            fields.fault("update_mask", "must name at least one of name, slug, description, logo_uri, time_zone");
         }
         for path in paths.iter().take(10) {
             match path.as_str() {
@@ -43,7 +44,8 @@ impl Command for UpdateOrganization {
                     update.description = Some(fields.paragraph("organization.description", &new.description, 1000));
                 }
                 "logo_uri" => update.logo_uri = Some(fields.https_uri("organization.logo_uri", &new.logo_uri)),
-                _ => fields.fault("update_mask", "can name name, slug, description and logo_uri only"),
+                "time_zone" => update.time_zone = Some(fields.time_zone("organization.time_zone", &new.time_zone)),
+                _ => fields.fault("update_mask", "can name name, slug, description, logo_uri and time_zone only"),
             }
         }
         if paths.len() > 10 {
@@ -77,6 +79,7 @@ impl UpdateOrganization {
             ("slug", &self.slug, &mut organization.slug),
             ("description", &self.description, &mut organization.description),
             ("logo_uri", &self.logo_uri, &mut organization.logo_uri),
+            ("time_zone", &self.time_zone, &mut organization.time_zone),
         ];
         let mut changes = Vec::new();
         for (name, new, current) in fields {

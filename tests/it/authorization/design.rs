@@ -22,6 +22,14 @@ const MATRIX: &str = "
 | audit log, analytics | Y | Y | – | Y | Y | – | Y | Y | Y | – | Y | Y | – |
 ";
 
+/// What the contract says nothing about, as the four documents would have it: roles of the organization's own are its top
+/// role's (S3 promises them to no lesser one), and who runs the rooms sees and ends what goes on in them (S3's monitoring).
+const BESIDES: &str = "
+| define roles | Y | – | – | Y | – | – | Y | – | – | – | Y | – | – |
+| see what goes on in rooms | Y | Y | – | Y | Y | – | Y | Y | Y | – | Y | Y | – |
+| end sessions, delete recordings | Y | Y | – | Y | Y | – | Y | – | Y | – | Y | Y | – |
+";
+
 const SEE: &str = "see the organization's name, logo, description";
 const EDIT: &str = "edit them; view and edit settings";
 const LIST: &str = "overview, list and search members, list invitations";
@@ -34,6 +42,11 @@ const SEATS: &str = "seats used / total";
 const BILLING_STATUS: &str = "billing status and profile";
 const CHANGE_PLAN: &str = "change plan, seats, add-ons, billing profile";
 const DELETE: &str = "delete, undelete the organization";
+const WORKSPACES: &str = "list all workspaces (members: their own)";
+const MANAGE_WORKSPACES: &str = "create, edit, delete workspaces; assign anyone";
+const ANALYTICS: &str = "audit log, analytics";
+const ROLES: &str = "define roles";
+const MONITOR: &str = "see what goes on in rooms";
 
 /// A preset as the matrix knows it.
 #[derive(Debug)]
@@ -66,6 +79,8 @@ pub(super) enum Need {
     Whole(&'static str),
     /// To hold a role whose cell in this row is anything but `–`.
     Part(&'static str),
+    /// To hold a role whose cell in this row is one of these.
+    Any(&'static str, &'static [&'static str]),
 }
 
 /// What an RPC needs of a user, and whether a trusted service may call it for itself.
@@ -76,9 +91,49 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         | "OrganizationService/ListOrganizations"
         | "MembershipService/AcceptInvitation"
         | "MembershipService/DeclineInvitation"
-        | "MembershipService/ListReceivedInvitations" => (Need::User, false),
-        "BillingService/ListPlans" | "ClockService/GetTime" | "ClockService/AdvanceTime" => (Need::User, true),
-        "MembershipService/RecordSignIn" => (Need::Service, true),
+        | "MembershipService/ListReceivedInvitations"
+        | "MembershipService/ListJoinableOrganizations"
+        | "MembershipService/JoinOrganization"
+        | "MembershipService/WithdrawJoinRequest" => (Need::User, false),
+        "BillingService/ListPlans"
+        | "MembershipService/GetReceivedInvitation"
+        | "ClockService/GetTime"
+        | "ClockService/AdvanceTime" => (Need::User, true),
+        "MembershipService/RecordSignIn"
+        | "WorkspaceService/LookupRoom"
+        | "MonitoringService/RecordSessionStart"
+        | "MonitoringService/RecordSessionEnd"
+        | "MonitoringService/RegisterRecording" => (Need::Service, true),
+        // Everybody has a part in these: what they are assigned to, host or own. More, the operation decides.
+        "WorkspaceService/GetWorkspace"
+        | "WorkspaceService/ListWorkspaces"
+        | "MonitoringService/ListSessions"
+        | "MonitoringService/ListRecordings"
+        | "MonitoringService/DeleteRecording" => (Need::Whole(SEE), true),
+        "MonitoringService/EndSession" => (Need::Whole(SEE), false),
+        "WorkspaceService/ListWorkspaces of another" | "WorkspaceService/ListWorkspaceMembers" => {
+            (Need::Whole(WORKSPACES), true)
+        }
+        "WorkspaceService/CreateWorkspace"
+        | "WorkspaceService/UpdateWorkspace"
+        | "WorkspaceService/DeleteWorkspace"
+        | "WorkspaceService/SetMemberWorkspaces" => (Need::Whole(MANAGE_WORKSPACES), false),
+        "MonitoringService/GetUsageSummary" => (Need::Whole(MONITOR), true),
+        "OrganizationService/GetOrganizationSettings" | "OrganizationService/ListDomains" => (Need::Part(EDIT), true),
+        "OrganizationService/UpdateOrganizationSettings"
+        | "OrganizationService/ClaimDomain"
+        | "OrganizationService/VerifyDomain"
+        | "OrganizationService/UpdateDomain"
+        | "OrganizationService/ReleaseDomain" => (Need::Whole(EDIT), false),
+        "OrganizationService/GetOrganizationOverview" | "MembershipService/ListJoinRequests" => {
+            (Need::Whole(LIST), true)
+        }
+        "OrganizationService/QueryAnalytics" => (Need::Whole(ANALYTICS), true),
+        "MembershipService/CreateRole" | "MembershipService/UpdateRole" | "MembershipService/DeleteRole" => {
+            (Need::Whole(ROLES), false)
+        }
+        "BillingService/GetBillingProfile" => (Need::Any(BILLING_STATUS, &["Y", "view"]), true),
+        "BillingService/UpdateBillingProfile" => (Need::Whole(CHANGE_PLAN), false),
         "OrganizationService/GetOrganization"
         | "MembershipService/ListRoles"
         | "MembershipService/GetMember"
@@ -94,6 +149,8 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         }
         "MembershipService/InviteMembers"
         | "MembershipService/ResendInvitation"
+        | "MembershipService/ApproveJoinRequest"
+        | "MembershipService/DeclineJoinRequest"
         | "MembershipService/CancelInvitations" => (Need::Part(INVITE), false),
         "MembershipService/UpdateMemberRole" | "MembershipService/BatchUpdateMemberRoles" => {
             (Need::Part(CHANGE), false)
@@ -129,6 +186,7 @@ impl Preset {
             Need::Service => false,
             Need::Whole(row) => self.cell(row, role) == "Y",
             Need::Part(row) => self.cell(row, role) != "–",
+            Need::Any(row, cells) => cells.contains(&self.cell(row, role)),
         }
     }
 
@@ -166,7 +224,8 @@ impl Preset {
         let mut lines = MATRIX.trim().lines().map(|line| line.trim_matches('|').split('|').map(str::trim));
         let head = lines.next().expect("a head");
         let column = head.enumerate().find(|(_, name)| *name == column).expect("a column").0;
-        let row = lines.find(|line| line.clone().next() == Some(row)).expect("a row");
+        let besides = BESIDES.trim().lines().map(|line| line.trim_matches('|').split('|').map(str::trim));
+        let row = lines.chain(besides).find(|line| line.clone().next() == Some(row)).expect("a row");
         row.clone().nth(column).expect("a cell")
     }
 }

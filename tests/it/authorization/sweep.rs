@@ -85,9 +85,9 @@ impl Procedure {
         format!("{}{suffix}", self.method.name())
     }
 
-    /// Whether it concerns one organization.
+    /// Whether it concerns one organization, in which the caller acts.
     fn is_scoped(&self) -> bool {
-        self.method.takes("organization_id")
+        self.method.takes("organization_id") && need(&self.name()).0 != Need::User
     }
 
     /// As little as can be said: whoever may call it hears what is missing, and nothing is changed.
@@ -244,7 +244,7 @@ impl Stage {
             let expected = match need(&procedure.name()).0 {
                 Need::User => None,
                 Need::Service => Some("SERVICE_REQUIRED"),
-                Need::Whole(_) | Need::Part(_) => Some("ORGANIZATION_REQUIRED"),
+                Need::Whole(_) | Need::Part(_) | Need::Any(..) => Some("ORGANIZATION_REQUIRED"),
             };
             assert_eq!(denial.as_deref(), expected, "{}", procedure.name());
         }

@@ -3,7 +3,9 @@
 use tenantry::pb;
 use tenantry::pb::billing_service_client::BillingServiceClient;
 use tenantry::pb::membership_service_client::MembershipServiceClient;
+use tenantry::pb::monitoring_service_client::MonitoringServiceClient;
 use tenantry::pb::organization_service_client::OrganizationServiceClient;
+use tenantry::pb::workspace_service_client::WorkspaceServiceClient;
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -79,6 +81,14 @@ impl Person {
 
     pub(crate) fn members(&self) -> MembershipServiceClient<Identified> {
         MembershipServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
+    }
+
+    pub(crate) fn workspaces(&self) -> WorkspaceServiceClient<Identified> {
+        WorkspaceServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
+    }
+
+    pub(crate) fn monitoring(&self) -> MonitoringServiceClient<Identified> {
+        MonitoringServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
     }
 
     pub(crate) fn billing(&self) -> BillingServiceClient<Identified> {
