@@ -313,6 +313,11 @@ fn sqlite_names(message: &str, constraint: &str) -> bool {
         "organization_default_unique" => "organization.default_of_user_id",
         "stored_answer_once" => "stored_answer.organization_id, stored_answer.caller, stored_answer.request_key",
         "membership_one_per_user" => "membership.organization_id, membership.user_id",
+        "workspace_room_slug_unique" => "workspace.slug",
+        "custom_role_once" => "custom_role.organization_id, custom_role.role",
+        "organization_domain_once" => "organization_domain.organization_id, organization_domain.domain",
+        "organization_domain_verified_unique" => "organization_domain.domain",
+        "join_request_open_unique" => "join_request.organization_id, join_request.user_id",
         "invitation_open_email_unique" => "invitation.organization_id, invitation.email_normalized",
         check => return message.ends_with(&format!("CHECK constraint failed: {check}")),
     };

@@ -73,6 +73,28 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
             let name = invitation_id.map(|id| id.to_string()).unwrap_or_default();
             details.set_resource_info("invitation", name, "", refusal.message.clone());
         }
+        Error::WorkspaceNotFound { workspace_id } => {
+            details.set_resource_info("workspace", workspace_id.clone(), "", refusal.message.clone());
+        }
+        Error::RoleNotFound { role } | Error::RoleExists { role } => {
+            details.set_resource_info("role", role.clone(), "", refusal.message.clone());
+        }
+        Error::DomainNotFound { domain } | Error::DomainTaken { domain } => {
+            details.set_resource_info("domain", domain.clone(), "", refusal.message.clone());
+        }
+        Error::JoinRequestNotFound { join_request_id } => {
+            let name = join_request_id.map(|id| id.to_string()).unwrap_or_default();
+            details.set_resource_info("join_request", name, "", refusal.message.clone());
+        }
+        Error::SessionNotFound { session_id } => {
+            details.set_resource_info("session", session_id.clone(), "", refusal.message.clone());
+        }
+        Error::RecordingNotFound { recording_id } => {
+            details.set_resource_info("recording", recording_id.clone(), "", refusal.message.clone());
+        }
+        Error::RoomSlugTaken { slug } => {
+            details.set_resource_info("room", slug.clone(), "", refusal.message.clone());
+        }
         Error::SlugTaken { slug } => {
             details.set_resource_info("organization", slug.clone(), "", refusal.message.clone());
         }
@@ -87,7 +109,7 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     }
     let retry_after = match refusal.reason {
         ErrorReason::Conflict => Some(Duration::from_millis(50)),
-        ErrorReason::DatabaseUnavailable => Some(Duration::from_secs(1)),
+        ErrorReason::DatabaseUnavailable | ErrorReason::DnsUnavailable => Some(Duration::from_secs(1)),
         _ => None,
     };
     if retry_after.is_some() {

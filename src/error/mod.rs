@@ -70,12 +70,30 @@ pub enum Error {
     MemberNotFound { user_id: String },
     #[error("no such invitation")]
     InvitationNotFound { invitation_id: Option<Uuid> },
+    #[error("no such workspace")]
+    WorkspaceNotFound { workspace_id: String },
+    #[error("no such custom role")]
+    RoleNotFound { role: String },
+    #[error("no such domain")]
+    DomainNotFound { domain: String },
+    #[error("no such request to join")]
+    JoinRequestNotFound { join_request_id: Option<Uuid> },
+    #[error("no such session")]
+    SessionNotFound { session_id: String },
+    #[error("no such recording")]
+    RecordingNotFound { recording_id: String },
 
     // ALREADY_EXISTS
     #[error("a member already")]
     AlreadyMember { user_id: String },
     #[error("the slug is taken")]
     SlugTaken { slug: String },
+    #[error("the room's slug is taken")]
+    RoomSlugTaken { slug: String },
+    #[error("the role exists")]
+    RoleExists { role: String },
+    #[error("the domain is another organization's")]
+    DomainTaken { domain: String },
 
     // FAILED_PRECONDITION
     #[error("not enough free seats")]
@@ -106,6 +124,24 @@ pub enum Error {
     OrganizationNotDeleted,
     #[error("the member is suspended")]
     MemberNotActive { user_id: String },
+    #[error("the settings do not allow the domain of the e-mail address")]
+    EmailDomainNotAllowed { domain: String },
+    #[error("the role is in use")]
+    RoleInUse { role: String, members: i64, invitations: i64 },
+    #[error("the role policy allows no custom roles")]
+    CustomRolesDisabled,
+    #[error("as many as there can be")]
+    LimitReached { of: &'static str, maximum: usize },
+    #[error("the domain is not verified")]
+    DomainNotVerified { domain: String },
+    #[error("the domain does not have the record")]
+    DomainProofNotFound { domain: String, record_name: String, record_value: String },
+    #[error("the domain of the address lets nobody in")]
+    JoiningNotOpen,
+    #[error("the request to join has ended")]
+    JoinRequestNotPending { join_request_id: Uuid, state: &'static str },
+    #[error("the session has ended")]
+    SessionNotLive { session_id: String },
 
     // ABORTED
     #[error("the resource has changed")]
@@ -113,6 +149,8 @@ pub enum Error {
     #[error("lost against concurrent changes")]
     Conflict,
 
+    #[error("the domain name system does not answer")]
+    DnsUnavailable,
     #[error("the deadline has passed")]
     DeadlineExceeded,
 

@@ -288,6 +288,52 @@ impl Error {
                 "the member is suspended; reactivate them first",
             )
             .with("user_id", user_id),
+            Self::WorkspaceNotFound { workspace_id } => Refusal::new(C::NotFound, R::WorkspaceNotFound, "the organization has no such workspace, or it is not yours to see")
+            .with("workspace_id", workspace_id),
+            Self::RoleNotFound { role } => Refusal::new(C::NotFound, R::RoleNotFound, "the organization has no such role of its own")
+            .with("role", role),
+            Self::DomainNotFound { domain } => Refusal::new(C::NotFound, R::DomainNotFound, "the organization has not claimed this domain")
+            .with("domain", domain),
+            Self::JoinRequestNotFound { join_request_id } => {
+                let refusal = Refusal::new(C::NotFound, R::JoinRequestNotFound, "there is no such request to join");
+                match join_request_id {
+                    Some(id) => refusal.with("join_request_id", id),
+                    None => refusal,
+                }
+            }
+            Self::SessionNotFound { session_id } => Refusal::new(C::NotFound, R::SessionNotFound, "the organization has no such session, or it is not yours to see")
+            .with("session_id", session_id),
+            Self::RecordingNotFound { recording_id } => Refusal::new(C::NotFound, R::RecordingNotFound, "the organization has no such recording, or it is not yours to see")
+            .with("recording_id", recording_id),
+            Self::RoomSlugTaken { slug } => Refusal::new(C::AlreadyExists, R::RoomSlugTaken, format!("the join slug {slug} is another room's; choose another"))
+            .with("slug", slug),
+            Self::RoleExists { role } => Refusal::new(C::AlreadyExists, R::RoleExists, format!("the organization has a role {role} already"))
+            .with("role", role),
+            Self::DomainTaken { domain } => Refusal::new(C::AlreadyExists, R::DomainTaken, format!("another organization has proved the domain {domain} to be its own"))
+            .with("domain", domain),
+            Self::EmailDomainNotAllowed { domain } => Refusal::new(C::FailedPrecondition, R::EmailDomainNotAllowed, format!("the organization's settings do not allow e-mail addresses of {domain}; use another, or have the settings changed"))
+            .with("domain", domain),
+            Self::RoleInUse { role, members, invitations } => Refusal::new(C::FailedPrecondition, R::RoleInUse, format!("the role {role} is held by {members} members and offered by {invitations} invitations; name the role that they take instead"))
+            .with("role", role)
+            .with("members", members)
+            .with("invitations", invitations),
+            Self::CustomRolesDisabled => Refusal::new(C::FailedPrecondition, R::CustomRolesDisabled, "the role policy in force lets organizations define no roles of their own"),
+            Self::LimitReached { of, maximum } => Refusal::new(C::FailedPrecondition, R::LimitReached, format!("there can be at most {maximum} {of}"))
+            .with("of", of)
+            .with("maximum", maximum),
+            Self::DomainNotVerified { domain } => Refusal::new(C::FailedPrecondition, R::DomainNotVerified, "the domain is not verified yet; set its TXT record and verify it first")
+            .with("domain", domain),
+            Self::DomainProofNotFound { domain, record_name, record_value } => Refusal::new(C::FailedPrecondition, R::DomainProofNotFound, format!("there is no TXT record {record_name} that says {record_value}; set it, and try again when it can be seen"))
+            .with("domain", domain)
+            .with("record_name", record_name)
+            .with("record_value", record_value),
+            Self::JoiningNotOpen => Refusal::new(C::FailedPrecondition, R::JoiningNotOpen, "no verified domain of the organization lets this e-mail address in (or there is no such organization); ask to be invited"),
+            Self::JoinRequestNotPending { join_request_id, state } => Refusal::new(C::FailedPrecondition, R::JoinRequestNotPending, format!("the request to join was {} already", state.to_ascii_lowercase()))
+            .with("join_request_id", join_request_id)
+            .with("state", state),
+            Self::SessionNotLive { session_id } => Refusal::new(C::FailedPrecondition, R::SessionNotLive, "the session has ended")
+            .with("session_id", session_id),
+            Self::DnsUnavailable => Refusal::new(C::Unavailable, R::DnsUnavailable, "the domain name system did not answer; try again"),
             Self::EtagMismatch { current } => Refusal::new(
                 C::Aborted,
                 R::EtagMismatch,
