@@ -420,7 +420,7 @@ database_tests! {
         // One open invitation an address.
         let again = format!(
             "INSERT INTO invitation SELECT i.organization_id, m.organization_id, i.email, i.email_normalized, i.search_text, i.role, i.state, i.holds_seat, \
-             i.token_hash, i.inviter_user_id, i.inviter_role, i.invitee_user_id, i.send_count, i.created_at, i.sent_at, i.expires_at, i.ended_at \
+             i.token_hash, i.inviter_user_id, i.inviter_role, i.invitee_user_id, i.send_count, i.created_at, i.sent_at, i.expires_at, i.ended_at, i.workspace_ids \
              FROM invitation i JOIN membership m ON m.user_id = 'bob' AND m.organization_id = i.organization_id \
              WHERE i.state = 'pending' AND i.organization_id = {of_acme}"
         );

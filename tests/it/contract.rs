@@ -41,7 +41,13 @@ fn the_rpcs_of_the_design_are_there() {
         (
             "OrganizationService",
             "CreateOrganization EnsureDefaultOrganization GetOrganization ListOrganizations UpdateOrganization \
-             DeleteOrganization UndeleteOrganization",
+             DeleteOrganization UndeleteOrganization GetOrganizationSettings UpdateOrganizationSettings \
+             GetOrganizationOverview QueryAnalytics",
+        ),
+        (
+            "WorkspaceService",
+            "CreateWorkspace GetWorkspace ListWorkspaces UpdateWorkspace DeleteWorkspace ListWorkspaceMembers \
+             SetMemberWorkspaces",
         ),
         (
             "MembershipService",
@@ -50,7 +56,10 @@ fn the_rpcs_of_the_design_are_there() {
              RemoveMember BatchRemoveMembers SuspendMember ReactivateMember LeaveOrganization TransferOwnership \
              RecordSignIn ListRoles CheckPermissions",
         ),
-        ("BillingService", "ListPlans GetSubscription GetSeatUsage UpdateSubscription"),
+        (
+            "BillingService",
+            "ListPlans GetSubscription GetSeatUsage UpdateSubscription GetBillingProfile UpdateBillingProfile",
+        ),
         ("ClockService", "GetTime AdvanceTime"),
     ];
     for (service, names) in of_design {
@@ -73,8 +82,13 @@ fn requests_of_one_kind_look_alike() {
         for field in ["request_id", "validate_only"] {
             assert_eq!(method.takes(field), changes, "{name}: {field}");
         }
-        // What the operator has configured is a handful.
-        let handful = ["MembershipService/ListRoles", "BillingService/ListPlans"];
+        // What the operator has configured is a handful, and so is what has a maximum.
+        let handful = [
+            "MembershipService/ListRoles",
+            "MembershipService/ListJoinableOrganizations",
+            "OrganizationService/ListDomains",
+            "BillingService/ListPlans",
+        ];
         let pages = method.0.name().starts_with("List") && !handful.contains(&name.as_str());
         for field in ["page_size", "page_token"] {
             assert_eq!(method.takes(field), pages, "{name}: {field}");

@@ -124,7 +124,7 @@ database_tests! {
         let mut doing = Doing { log: Log::of(&world, &acme), done: BTreeSet::new() };
         doing.wrote("ann", "CreateOrganization", &[
             told("organization.created", json!({"name": "Acme", "slug": "acme", "plan_id": "roomy", "seats": 50})),
-            told("member.joined", json!({"user_id": "ann", "role": "owner", "invitation_id": null})),
+            told("member.joined", json!({"user_id": "ann", "role": "owner", "invitation_id": null, "domain": null, "workspace_ids": []})),
         ]).await;
 
         world.pass(TimeDelta::minutes(1));
@@ -162,7 +162,7 @@ database_tests! {
         calling(&world.person("bob"), "AcceptInvitation").accepts(&bobs_token).await;
         doing.wrote("bob", "AcceptInvitation", &[
             told("invitation.accepted", json!({"invitation_id": bobs, "user_id": "bob"})),
-            told("member.joined", json!({"user_id": "bob", "role": "member", "invitation_id": bobs})),
+            told("member.joined", json!({"user_id": "bob", "role": "member", "invitation_id": bobs, "domain": null, "workspace_ids": []})),
         ]).await;
 
         let request = pb::DeclineInvitationRequest { invitation: Some(by_token(&sent[0].token)), ..Default::default() };
@@ -216,7 +216,7 @@ database_tests! {
 
         let bob = world.person("bob").acting_in(&acme, "owner");
         calling(&bob, "RemoveMember").tries_to_remove("cas").await.unwrap();
-        doing.wrote("bob", "RemoveMember", &[told("member.removed", json!({"user_id": "cas", "role": "admin"}))]).await;
+        doing.wrote("bob", "RemoveMember", &[told("member.removed", json!({"user_id": "cas", "role": "admin", "workspace_ids": []}))]).await;
         let request = pb::BatchRemoveMembersRequest {
             organization_id: acme.clone(),
             user_ids: ["fay", "dee", "fay"].map(str::to_owned).to_vec(),
@@ -224,11 +224,11 @@ database_tests! {
         };
         answer(calling(&bob, "BatchRemoveMembers").members().batch_remove_members(request).await).unwrap();
         doing.wrote("bob", "BatchRemoveMembers", &[
-            told("member.removed", json!({"user_id": "fay", "role": "member"})),
-            told("member.removed", json!({"user_id": "dee", "role": "member"})),
+            told("member.removed", json!({"user_id": "fay", "role": "member", "workspace_ids": []})),
+            told("member.removed", json!({"user_id": "dee", "role": "member", "workspace_ids": []})),
         ]).await;
         calling(&ann, "LeaveOrganization").tries_to_leave().await.unwrap();
-        doing.wrote("ann", "LeaveOrganization", &[told("member.left", json!({"user_id": "ann", "role": "admin"}))]).await;
+        doing.wrote("ann", "LeaveOrganization", &[told("member.left", json!({"user_id": "ann", "role": "admin", "workspace_ids": []}))]).await;
 
         calling(&bob, "UpdateSubscription").tries_to_set_seats(60).await.unwrap();
         doing.wrote("bob", "UpdateSubscription", &[told("subscription.seats_changed", json!({"before": 50, "after": 60}))]).await;
@@ -256,7 +256,7 @@ database_tests! {
         let mut doing = Doing { log: Log::of(&world, &own.organization_id), done: BTreeSet::new() };
         doing.wrote("gus", "EnsureDefaultOrganization", &[
             told("organization.created", json!({"name": "gus", "slug": "gus", "plan_id": "roomy", "seats": 50})),
-            told("member.joined", json!({"user_id": "gus", "role": "owner", "invitation_id": null})),
+            told("member.joined", json!({"user_id": "gus", "role": "owner", "invitation_id": null, "domain": null, "workspace_ids": []})),
         ]).await;
 
         done.extend(doing.done);

@@ -28,8 +28,15 @@ use crate::harness::world::{World, roomy};
 use crate::harness::{Backend, database_tests};
 
 /// By these names health tells what follows the database.
-const READINESS: [&str; 5] =
-    ["", "readiness", "tenantry.v1.OrganizationService", "tenantry.v1.MembershipService", "tenantry.v1.BillingService"];
+const READINESS: [&str; 7] = [
+    "",
+    "readiness",
+    "tenantry.v1.OrganizationService",
+    "tenantry.v1.MembershipService",
+    "tenantry.v1.WorkspaceService",
+    "tenantry.v1.MonitoringService",
+    "tenantry.v1.BillingService",
+];
 
 async fn health(channel: &Channel, service: &str) -> Result<ServingStatus, Status> {
     let request = HealthCheckRequest { service: service.into() };
@@ -66,14 +73,16 @@ database_tests! {
 // === reflection
 
 /// What a list of services must be, in order.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "tenantry.testing.v1.ClockService",
     "tenantry.v1.BillingService",
     "tenantry.v1.MembershipService",
+    "tenantry.v1.MonitoringService",
     "tenantry.v1.OrganizationService",
+    "tenantry.v1.WorkspaceService",
 ];
 
 /// Asks one version of reflection for the services, or is refused.

@@ -5,6 +5,7 @@ pub(crate) mod members;
 pub(crate) mod methods;
 pub(crate) mod person;
 pub(crate) mod postgres;
+pub(crate) mod product;
 pub(crate) mod race;
 pub(crate) mod raw;
 pub(crate) mod refused;
