@@ -184,6 +184,13 @@ pub async fn count_roles(connection: &impl ConnectionTrait, scope: Scope) -> Res
     Ok(counts.into_iter().collect())
 }
 
+/// The active members of each role as the organization's row has them; nothing when they are not those that it counts: it has
+/// been changed by a server of the version before, which knows nothing of them.
+pub fn roles_kept(row: &organization::Model) -> Result<Option<BTreeMap<String, i64>>, Error> {
+    let kept: Option<BTreeMap<String, i64>> = read_json(row.members_by_role.as_ref())?;
+    Ok(kept.filter(|roles| roles.values().sum::<i64>() == row.active_members))
+}
+
 /// Reads what a column of JSON says.
 pub fn read_json<T: DeserializeOwned>(column: Option<&serde_json::Value>) -> Result<Option<T>, Error> {
     column

@@ -87,7 +87,7 @@ impl Opening {
             last_event_number: row.last_event_number,
             storage_bytes: row.storage_bytes,
             recordings: row.recordings,
-            members_by_role: store::read_json(row.members_by_role.as_ref())?,
+            members_by_role: store::roles_kept(row)?,
             today: store::read_json(row.today.as_ref())?,
             time_zone: row.time_zone.clone(),
         })

@@ -29,8 +29,12 @@ struct Stage {
     owner: Person,
     invitee: Person,
     service: Person,
+    /// Whose domain lets them ask to join, and who has.
+    joiner: Person,
     invitation_id: String,
     token: String,
+    room: pb::Workspace,
+    join_request_id: String,
     other: Other,
 }
 
@@ -50,6 +54,7 @@ struct Other {
     organization: String,
     owner: String,
     invitation: String,
+    workspace: String,
 }
 
 impl Stage {
@@ -62,15 +67,24 @@ impl Stage {
         let sent = owner.invites(&["ivy@example.com"], "member").await.remove(0);
         let stranger = world.person("zed").founds("Other").await;
         let theirs = stranger.invites(&["yan@example.com"], "member").await.remove(0);
+        let their_space = stranger.tries_to_open(pb::WorkspaceKind::Workspace, "Theirs").await.expect("a workspace");
+        let service = world.service("gateway");
+        let room = furnished(&owner, &service).await;
+        let joiner = world.person("jay").with_email("jay@joiner.example");
+        let join_request_id = asked_to_join(&world, &owner, &joiner).await;
         Self {
             invitee: world.person("ivy"),
-            service: world.service("gateway"),
+            service,
+            joiner,
+            room,
+            join_request_id,
             invitation_id: sent.invitation.expect("an invitation").invitation_id,
             token: sent.token,
             other: Other {
                 organization: stranger.organization_id,
                 owner: "zed".into(),
                 invitation: theirs.invitation.expect("an invitation").invitation_id,
+                workspace: their_space.workspace_id,
             },
             owner,
             world,
@@ -81,7 +95,10 @@ impl Stage {
     fn caller(&self, method: &MethodDescriptor) -> &Identity {
         match method.name() {
             "AcceptInvitation" | "DeclineInvitation" => &self.invitee.identity,
-            "RecordSignIn" => &self.service.identity,
+            "RecordSignIn" | "LookupRoom" | "RecordSessionStart" | "RecordSessionEnd" | "RegisterRecording" => {
+                &self.service.identity
+            }
+            "ListJoinableOrganizations" | "JoinOrganization" | "WithdrawJoinRequest" => &self.joiner.identity,
             _ => &self.owner.identity,
         }
     }
@@ -108,11 +125,35 @@ impl Stage {
         let unset = matches!(
             (message.name(), field.name()),
             ("InvitationReference", "name")
+                | ("SetMemberWorkspacesRequest", "delta")
                 | ("Organization", "update_time" | "create_time" | "delete_time" | "purge_time" | "state")
+                | ("Workspace", "update_time" | "create_time" | "kind")
+                | ("OrganizationSettings" | "BillingProfile", "update_time")
+                | ("Role", "top" | "custom" | "invites" | "changes" | "removes")
                 | (_, "page_token" | "etag" | "show_deleted")
         );
         if unset {
             return None;
+        }
+        let paths = match (message.name(), field.name()) {
+            ("UpdateOrganizationRequest", "update_mask") => "name slug description logo_uri time_zone",
+            ("UpdateOrganizationSettingsRequest", "update_mask") => "branding security ai setup",
+            ("UpdateWorkspaceRequest", "update_mask") => "name description slug room_settings",
+            ("UpdateRoleRequest", "update_mask") => "title description permissions managed_by",
+            ("UpdateBillingProfileRequest", "update_mask") => "name email address tax_id purchase_order_number",
+            _ => "",
+        };
+        if let (false, Kind::Message(mask)) = (paths.is_empty(), field.kind()) {
+            let paths = paths.split(' ').map(|path| Value::String(path.into())).collect();
+            let mut mask = DynamicMessage::new(mask);
+            mask.set_field_by_name("paths", Value::List(paths));
+            return Some(Value::Message(mask));
+        }
+        if let (true, Kind::Message(role)) = (field.name() == "role", field.kind()) {
+            let name = if message.name() == "CreateRoleRequest" { "org:new" } else { "org:helper" };
+            let mut role = self.sound(&role);
+            role.set_field_by_name("role", Value::String(name.into()));
+            return Some(Value::Message(role));
         }
         match (message.name(), field.name()) {
             (_, "organization_id") => text(&self.owner.organization_id),
@@ -125,20 +166,47 @@ impl Stage {
             (_, "validate_only") => Some(Value::Bool(!DONE.contains(&message.name()))),
             (_, "emails") => texts(&["new@example.com"]),
             (_, "email") => text("bob@example.com"),
-            (_, "role") => text("member"),
+            ("DeleteRoleRequest", "role") => text("org:helper"),
+            (_, "role" | "join_role" | "replacement_role") => text("member"),
+            (_, "managed_by") => texts(&["admin"]),
+            (_, "join_request_id") => text(&self.join_request_id),
+            (_, "workspace_id") => text(&self.room.workspace_id),
+            (_, "workspace_ids" | "add_workspace_ids" | "remove_workspace_ids") => texts(&[&self.room.workspace_id]),
+            ("LookupRoomRequest", "slug") => text(&self.room.slug),
+            (_, "kind" | "access" | "join_mode" | "granularity" | "safety_level") => Some(Value::EnumNumber(2)),
+            (_, "allowed_sign_in_methods" | "dismissed_steps") => Some(Value::List(vec![Value::EnumNumber(1)])),
+            (_, "primary_color" | "accent_color") => text("#1a2b3c"),
+            (_, "allowed_email_domains") => texts(&["example.com", "joiner.example"]),
+            (_, "allowed_ip_ranges") => texts(&["192.0.2.0/24"]),
+            (_, "allowed_models") => texts(&["small"]),
+            (_, "default_model") => text("small"),
+            (_, "domain") => text("joiner.example"),
+            (_, "time_zone") => text("Europe/Amsterdam"),
+            (_, "start_date" | "end_date") => text("2026-01-05"),
+            (_, "session_id") => text("session"),
+            (_, "recording_id") => text("recording"),
+            (_, "host_user_id" | "owner_user_id") => text("ann"),
+            (_, "title" | "line1" | "line2" | "postal_code" | "city" | "region") => text("Acme"),
+            (_, "tax_id" | "purchase_order_number") => text("NL123"),
+            (_, "country_code") => text("NL"),
+            (_, "start_time" | "record_time") => Some(seconds(field, 1_767_600_000, 0)),
+            (_, "end_time") => Some(seconds(field, 1_767_603_600, 0)),
+            (_, "session_length" | "length") => Some(seconds(field, 3600, 0)),
             (_, "roles") => texts(&["member"]),
             (_, "own_role") => text("admin"),
             (_, "slug") => Some(Value::String(format!("slug-{}", fresh_uuid()))),
             (_, "name" | "description" | "display_name" | "search") => text("Acme"),
             (_, "logo_uri" | "avatar_uri") => text("https://example.com/a.png"),
             (_, "order_by") => text("display_name desc"),
-            (_, "page_size" | "seats") => Some(whole(field, 10)),
+            (_, "page_size" | "seats" | "participants" | "size_bytes" | "maximum_participants" | "retention_days") => {
+                Some(whole(field, 10))
+            }
             (_, "states" | "permissions") => Some(Value::List(vec![Value::EnumNumber(1)])),
             (_, "sign_in_time") => Some(seconds(field, 1_767_600_000, 0)),
             (_, "ttl") => Some(seconds(field, 2 * 86_400, 0)),
             (_, "duration") => Some(seconds(field, 0, 1_000)),
-            ("FieldMask", "paths") => texts(&["name", "slug", "description", "logo_uri"]),
             _ => match field.kind() {
+                Kind::Bool => Some(Value::Bool(true)),
                 Kind::Message(inner) if field.is_list() => Some(Value::List(vec![Value::Message(self.sound(&inner))])),
                 Kind::Message(inner) => Some(Value::Message(self.sound(&inner))),
                 other => panic!("say what a sound {}.{} is: {other:?}", message.name(), field.name()),
@@ -158,6 +226,68 @@ impl Stage {
             request.set_field(field, value);
         }
         request
+    }
+}
+
+/// A room with a live session and a recording, a role of its own, in the organization of this owner.
+async fn furnished(owner: &Person, service: &Person) -> pb::Workspace {
+    let organization_id = owner.organization_id.clone();
+    let room = owner.tries_to_open(pb::WorkspaceKind::Room, "Room").await.expect("a room");
+    let begun = Some(prost_types::Timestamp { seconds: 1_767_600_000, nanos: 0 });
+    let session = pb::RecordSessionStartRequest {
+        organization_id: organization_id.clone(),
+        session_id: "session".into(),
+        workspace_id: room.workspace_id.clone(),
+        host_user_id: "ann".into(),
+        start_time: begun,
+        ..Default::default()
+    };
+    answer(service.monitoring().record_session_start(session).await).expect("a session");
+    let recording = pb::RegisterRecordingRequest {
+        organization_id: organization_id.clone(),
+        recording_id: "recording".into(),
+        workspace_id: room.workspace_id.clone(),
+        session_id: "session".into(),
+        owner_user_id: "ann".into(),
+        record_time: begun,
+        ..Default::default()
+    };
+    answer(service.monitoring().register_recording(recording).await).expect("a recording");
+    let role = pb::Role {
+        role: "org:helper".into(),
+        title: "Helper".into(),
+        permissions: vec![pb::Permission::OrganizationRead.into()],
+        ..Default::default()
+    };
+    let role = pb::CreateRoleRequest { organization_id, role: Some(role), ..Default::default() };
+    answer(owner.members().create_role(role).await).expect("a role");
+    room
+}
+
+/// Somebody has asked to join by a verified domain.
+async fn asked_to_join(world: &World, owner: &Person, joiner: &Person) -> String {
+    let organization_id = owner.organization_id.clone();
+    let domain = String::from("joiner.example");
+    let claim = pb::ClaimDomainRequest {
+        organization_id: organization_id.clone(),
+        domain: domain.clone(),
+        ..Default::default()
+    };
+    answer(owner.organizations().claim_domain(claim).await).expect("claimed");
+    // Whether it is theirs is another test's question.
+    world.tampers("UPDATE organization_domain SET verified_at = created_at").await;
+    let request = pb::UpdateDomainRequest {
+        organization_id: organization_id.clone(),
+        domain,
+        join_mode: pb::JoinMode::Request.into(),
+        ..Default::default()
+    };
+    answer(owner.organizations().update_domain(request).await).expect("open");
+    let request = pb::JoinOrganizationRequest { organization_id, ..Default::default() };
+    let asked = answer(joiner.members().join_organization(request).await).expect("asked");
+    match asked.outcome {
+        Some(pb::join_organization_response::Outcome::JoinRequest(asked)) => asked.join_request_id,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -612,8 +742,12 @@ database_tests! {
             let input = method.input();
             for place in places(&input) {
                 let Some(field) = place.last() else { continue };
+                // What only the server says of a resource is not looked at in a request that carries the whole of it.
+                let told = ["Organization", "OrganizationSettings", "Workspace", "BillingProfile"];
+                let told = told.contains(&field.parent_message().name());
                 let foreign = match field.name() {
-                    "organization_id" if field.parent_message().name() != "Organization" => &other.organization,
+                    "organization_id" if !told => &other.organization,
+                    "workspace_id" | "workspace_ids" | "add_workspace_ids" if !told => &other.workspace,
                     "user_id" | "user_ids" => &other.owner,
                     "invitation_id" | "invitation_ids" => &other.invitation,
                     _ => continue,
@@ -623,13 +757,19 @@ database_tests! {
                 let request = stage.spoilt(&input, &place, &value);
                 let answered = stage.call(&method, &request.encode_to_vec()).await;
                 let what = format!("{}.{}", method.name(), dotted(&place));
-                if what == "CheckPermissions.user_id" {
+                if what == "ListMembers.workspace_id" {
+                    let listed = pb::ListMembersResponse::decode(answered.outcome.unwrap()).unwrap();
+                    assert!(listed.members.is_empty(), "{what}");
+                } else if what == "CheckPermissions.user_id" {
                     let checked = pb::CheckPermissionsResponse::decode(answered.outcome.unwrap()).unwrap();
                     assert!(checked.role.is_empty() && checked.checks.iter().all(|check| !check.allowed));
                 } else {
                     let refusal = refused(&answered.outcome.expect_err(&what));
                     let as_if_it_were_not = match (method.name(), field.name()) {
                         ("AcceptInvitation" | "DeclineInvitation", _) => "INVITATION_NOT_FOUND",
+                        ("JoinOrganization", _) => "JOINING_NOT_OPEN",
+                        ("WithdrawJoinRequest", _) => "JOIN_REQUEST_NOT_FOUND",
+                        (_, "workspace_id" | "workspace_ids" | "add_workspace_ids") => "WORKSPACE_NOT_FOUND",
                         ("RecordSignIn", _) | (_, "user_id" | "user_ids") => "MEMBER_NOT_FOUND",
                         (_, "invitation_id" | "invitation_ids") => "INVITATION_NOT_FOUND",
                         _ => "ORGANIZATION_MISMATCH",
