@@ -52,6 +52,9 @@ CREATE TABLE workspace_member (
     workspace_id    uuid        NOT NULL,
     user_id         text        NOT NULL {bytewise},
     assigned_at     timestamptz NOT NULL,
+    -- When they joined the organization, as their membership has it, where it never changes: so that those of one workspace
+    -- are listed in that order without a look at the others.
+    joined_at       timestamptz NOT NULL,
 
     CONSTRAINT workspace_member_once PRIMARY KEY (organization_id, workspace_id, user_id),
     -- Nobody is assigned who is no member, and to nothing that is not there.
@@ -62,6 +65,7 @@ CREATE TABLE workspace_member (
 );
 
 CREATE INDEX workspace_member_by_user ON workspace_member (organization_id, user_id, workspace_id);
+CREATE INDEX workspace_member_by_join ON workspace_member (organization_id, workspace_id, joined_at, user_id);
 
 -- Roles that an organization defined for itself.
 CREATE TABLE custom_role (

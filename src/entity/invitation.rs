@@ -1,7 +1,9 @@
 //! Invitations, open and ended.
 
 use chrono::{DateTime, Utc};
+use sea_orm::FromJsonQueryResult;
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// A row of `invitation`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -43,10 +45,14 @@ pub struct Model {
     pub expires_at: DateTime<Utc>,
     /// When it was accepted, declined or canceled.
     pub ended_at: Option<DateTime<Utc>>,
-    /// The workspaces that were chosen for the invitee.
+    /// The workspaces that were chosen for the invitee; none when there are none.
     #[sea_orm(column_type = "JsonBinary", nullable)]
-    pub workspace_ids: Option<Json>,
+    pub workspace_ids: Option<WorkspaceIds>,
 }
+
+/// Workspaces by their ids, in the order in which they were chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct WorkspaceIds(pub Vec<Uuid>);
 
 /// Where an invitation stands in the database. Only a pending one moves.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]

@@ -1,7 +1,11 @@
 //! Workspaces and rooms.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
+use sea_orm::FromJsonQueryResult;
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// A row of `workspace`.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -25,7 +29,7 @@ pub struct Model {
     pub slug: Option<String>,
     /// How a room behaves.
     #[sea_orm(column_type = "JsonBinary", nullable)]
-    pub room_settings: Option<Json>,
+    pub room_settings: Option<RoomSettings>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When its own fields last changed.
@@ -42,6 +46,45 @@ pub enum Kind {
     Workspace,
     /// A persistent meeting space with a join link of its own.
     Room,
+}
+
+/// How a room behaves, as its column says it. What a column does not say is as for a new room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+#[serde(default)]
+pub struct RoomSettings {
+    /// Who may enter by the link.
+    pub access: Access,
+    /// Whether those who enter wait until a host lets them in.
+    pub lobby: bool,
+    /// Whether those who enter are muted.
+    pub mute_on_entry: bool,
+    /// Whether sessions are recorded from their start.
+    pub automatic_recording: bool,
+    /// How many may be in it at once; 0 for as many as the plan allows.
+    pub maximum_participants: i32,
+}
+
+/// Who may enter a room by its link.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Every member of the organization.
+    #[default]
+    Members,
+    /// Members who are assigned to it.
+    Assigned,
+    /// Whoever has the link.
+    Anyone,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Members => "members",
+            Self::Assigned => "assigned",
+            Self::Anyone => "anyone",
+        })
+    }
 }
 
 /// Relations are followed by explicit joins on the organization's id.

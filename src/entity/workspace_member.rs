@@ -18,6 +18,8 @@ pub struct Model {
     pub user_id: String,
     /// Since when.
     pub assigned_at: DateTime<Utc>,
+    /// When they joined the organization, as their membership has it.
+    pub joined_at: DateTime<Utc>,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

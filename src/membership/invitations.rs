@@ -35,6 +35,12 @@ pub(super) fn is_open(now: DateTime<Utc>) -> SimpleExpr {
     C::ExpiresAt.gt(now).and(Expr::cust("invitation.holds_seat"))
 }
 
+/// Whether a workspace is among those that were chosen for the invitee. Its id is looked for in the text of the list, in which
+/// both databases write it alike.
+pub(super) fn is_for_workspace(workspace_id: Uuid) -> SimpleExpr {
+    Expr::col((invitation::Entity, C::WorkspaceIds)).cast_as("text").like(format!("%\"{workspace_id}\"%"))
+}
+
 /// Finds an invitation.
 pub async fn find(
     connection: &impl ConnectionTrait,
@@ -82,6 +88,7 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
             C::SendCount,
             C::SentAt,
             C::ExpiresAt,
+            C::WorkspaceIds,
         ])
         .to_owned();
     for rows in sql::blocks(rows) {

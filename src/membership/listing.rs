@@ -9,7 +9,7 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::invitations;
+use super::{assigned, invitations};
 use crate::auth::scope::Scope;
 use crate::entity::membership::Column as C;
 use crate::entity::{invitation, membership};
@@ -75,6 +75,8 @@ pub struct Listing {
     pub active: bool,
     /// Whether suspended members are shown.
     pub suspended: bool,
+    /// Only those who are assigned to this workspace.
+    pub workspace_id: Option<Uuid>,
 }
 
 impl Listing {
@@ -82,7 +84,7 @@ impl Listing {
         if self.descending { Order::Desc } else { Order::Asc }
     }
 
-    fn column(&self) -> C {
+    pub(super) fn column(&self) -> C {
         match self.order_by {
             OrderBy::JoinTime => C::JoinedAt,
             OrderBy::DisplayName => C::SortName,
@@ -124,7 +126,6 @@ pub async fn list(
     after: Option<&Position>,
     limit: u64,
 ) -> Result<Vec<membership::Model>, DbErr> {
-    let column = listing.column();
     let mut rows = membership::Entity::find().filter(C::OrganizationId.eq(scope.organization_id()));
     if !listing.roles.is_empty() {
         rows = rows.filter(C::Role.is_in(sql::padded(listing.roles.clone())));
@@ -138,13 +139,15 @@ pub async fn list(
     if !listing.search.is_empty() {
         rows = rows.filter(contains(Expr::col(C::SearchText), &listing.search));
     }
+    let (rows, [organization, key, user_id]) = assigned::only(connection, scope, listing, rows).await?;
+    let mut rows = rows;
     if let Some(after) = after {
-        rows = rows.filter(beyond(listing, after, Expr::col(column), Expr::col(C::UserId), false));
+        rows = rows.filter(beyond(listing, after, key.clone(), user_id.clone(), false));
     }
     // The organization stands in the order too, so that the index by it and the column is walked, not sorted.
-    rows.order_by(C::OrganizationId, listing.order())
-        .order_by(column, listing.order())
-        .order_by(C::UserId, listing.order())
+    rows.order_by(organization, listing.order())
+        .order_by(key, listing.order())
+        .order_by(user_id, listing.order())
         .limit(limit)
         .all(connection)
         .await
@@ -177,6 +180,9 @@ pub async fn list_expected(
         OrderBy::LastSignInTime => Expr::val(DateTime::<Utc>::UNIX_EPOCH),
     };
     let mut rows = invitations::pending(scope).filter(invitations::is_open(now));
+    if let Some(workspace_id) = listing.workspace_id {
+        rows = rows.filter(invitations::is_for_workspace(workspace_id));
+    }
     if !listing.roles.is_empty() {
         rows = rows.filter(I::Role.is_in(sql::padded(listing.roles.clone())));
     }

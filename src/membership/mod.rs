@@ -1,5 +1,6 @@
 //! Members, their roles, and the invitations by which they come.
 
+mod assigned;
 pub mod invitations;
 pub mod listing;
 pub mod rpc;

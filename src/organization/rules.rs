@@ -40,12 +40,18 @@ pub fn is_slug(slug: &str) -> bool {
 /// A slug that resembles a name, with room for a suffix that makes it unique.
 #[must_use]
 pub fn slug_of(name: &str) -> String {
+    slug_like(name, "org")
+}
+
+/// A slug that resembles a name, and begins with `filler` when too little of the name can stand in one.
+#[must_use]
+pub fn slug_like(name: &str, filler: &str) -> String {
     let folded = text::fold(name);
     let words = folded.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let mut slug = words.collect::<Vec<_>>().join("-");
     slug.truncate(LONGEST_SLUG - 9);
     let slug = slug.trim_end_matches('-');
-    if slug.len() < 3 { format!("org-{slug}").trim_end_matches('-').to_owned() } else { slug.to_owned() }
+    if slug.len() < 3 { format!("{filler}-{slug}").trim_end_matches('-').to_owned() } else { slug.to_owned() }
 }
 
 #[cfg(test)]
@@ -71,6 +77,7 @@ mod tests {
         assert_eq!(slug_of("Müller & Söhne GmbH"), "muller-sohne-gmbh");
         assert_eq!(slug_of("日本"), "org");
         assert_eq!(slug_of("A"), "org-a");
+        assert_eq!(slug_like("A", "room"), "room-a");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::RoleName;
 use crate::auth::scope::Scope;
-use crate::entity::{event, invitation, membership, organization};
+use crate::entity::{event, invitation, membership, organization, recording, room_session, workspace_member};
 pub use crate::operation::store::find;
 use crate::operation::store::membership_of;
 
@@ -125,27 +125,40 @@ pub async fn lock_purgeable(connection: &impl ConnectionTrait, now: DateTime<Utc
 /// Deletes some of the rows of which an organization may have many, and says how many those were.
 pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uuid, limit: u64) -> Result<u64, DbErr> {
     use {event::Column as E, invitation::Column as I, membership::Column as M};
+    use {recording::Column as R, room_session::Column as S, workspace_member::Column as W};
     let (id, most) = (organization_id, limit);
-    let events = delete_some::<event::Entity>(connection, E::OrganizationId, E::Number, id, most).await?;
-    let members = delete_some::<membership::Entity>(connection, M::OrganizationId, M::UserId, id, most).await?;
-    let invited = delete_some::<invitation::Entity>(connection, I::OrganizationId, I::InvitationId, id, most).await?;
-    Ok(events + members + invited)
+    let assigned = [W::WorkspaceId, W::UserId];
+    let assigned = delete_some::<workspace_member::Entity>(connection, W::OrganizationId, &assigned, id, most).await?;
+    if assigned > 0 {
+        // A member would take theirs along, however many those are.
+        return Ok(assigned);
+    }
+    let events = delete_some::<event::Entity>(connection, E::OrganizationId, &[E::Number], id, most).await?;
+    let members = delete_some::<membership::Entity>(connection, M::OrganizationId, &[M::UserId], id, most).await?;
+    let invited =
+        delete_some::<invitation::Entity>(connection, I::OrganizationId, &[I::InvitationId], id, most).await?;
+    let sessions =
+        delete_some::<room_session::Entity>(connection, S::OrganizationId, &[S::SessionId], id, most).await?;
+    let recorded = delete_some::<recording::Entity>(connection, R::OrganizationId, &[R::RecordingId], id, most).await?;
+    Ok(events + members + invited + sessions + recorded)
 }
 
+/// Deletes some rows of an organization; `key` is what tells them apart in it.
 async fn delete_some<E: EntityTrait>(
     connection: &impl ConnectionTrait,
     organization: E::Column,
-    key: E::Column,
+    key: &[E::Column],
     organization_id: Uuid,
     limit: u64,
 ) -> Result<u64, DbErr> {
     let some = Query::select()
-        .column(key)
+        .columns(key.iter().copied())
         .from(E::default())
         .and_where(organization.eq(organization_id))
         .limit(limit)
         .to_owned();
-    let deleted = E::delete_many().filter(organization.eq(organization_id)).filter(key.in_subquery(some));
+    let row = Expr::tuple(key.iter().map(|column| Expr::col(*column)));
+    let deleted = E::delete_many().filter(organization.eq(organization_id)).filter(row.in_subquery(some));
     Ok(deleted.exec(connection).await?.rows_affected)
 }
 

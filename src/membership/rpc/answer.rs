@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{shown, shown_invitation};
+use super::{chosen, shown, shown_invitation};
 use crate::app::App;
 use crate::entity::invitation::{self, State};
 use crate::entity::organization;
@@ -13,6 +13,7 @@ use crate::membership::token::Token;
 use crate::membership::{Identity, Profile, invitations, rules, store};
 use crate::operation::actor::NamesOrganization;
 use crate::operation::{Command, Newcomer, Unit};
+use crate::workspace::assignments;
 use crate::{organization as organizations, pb};
 
 /// Which invitation is answered.
@@ -119,6 +120,7 @@ impl Command for AcceptInvitation {
         let member =
             store::joining(unit.scope(), &identity, &self.profile, &invitation.role, Some(invitation_id), unit.now);
         store::insert_invited(unit, member.clone()).await?;
+        let workspace_ids = assignments::insert_chosen(unit, &member, chosen(&invitation).to_vec()).await?;
         let user_id = identity.user_id;
         unit.record(Change::InvitationAccepted { invitation_id, user_id: user_id.clone() });
         unit.record(Change::MemberJoined {
@@ -126,7 +128,7 @@ impl Command for AcceptInvitation {
             role: invitation.role,
             invitation_id: Some(invitation_id),
             domain: None,
-            workspace_ids: Vec::new(),
+            workspace_ids,
         });
         Ok(pb::AcceptInvitationResponse {
             member: Some(shown(&member)),

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{refuse_items, shown_invitation, single};
+use super::{chosen, refuse_items, shown_invitation, single};
 use crate::app::App;
 use crate::billing::store as subscriptions;
 use crate::email::Email;
-use crate::entity::invitation::{self, State};
+use crate::entity::invitation::{self, State, WorkspaceIds};
 use crate::error::Error;
 use crate::event::Change;
 use crate::fields::Fields;
@@ -18,6 +18,9 @@ use crate::membership::token::Token;
 use crate::membership::{invitations, rules, searchable, store};
 use crate::operation::{Command, Member, Unit};
 use crate::pb;
+use crate::workspace::rpc::refuse_unknown;
+use crate::workspace::rules as workspace_rules;
+use crate::workspace::rules::MOST_INVITED_TO;
 
 const SHORTEST: TimeDelta = TimeDelta::days(1);
 const LONGEST: TimeDelta = TimeDelta::days(30);
@@ -26,11 +29,25 @@ fn lifetime(fields: &mut Fields, ttl: Option<&prost_types::Duration>, app: &App)
     fields.duration("ttl", ttl, SHORTEST..=LONGEST).unwrap_or(app.invitation_lifetime)
 }
 
+const WORKSPACES: &str = "workspace_ids";
+
+/// Reads the workspaces that are chosen, each once with the index at which it came first.
+fn workspaces(fields: &mut Fields, ids: &[String]) -> Vec<(usize, Uuid)> {
+    let distinct = Fields::distinct(ids.iter(), |id| id.to_ascii_lowercase());
+    if distinct.len() > MOST_INVITED_TO {
+        fields.fault(WORKSPACES, format!("must name at most {MOST_INVITED_TO} workspaces; assign others later"));
+    }
+    let read = distinct.into_iter().take(MOST_INVITED_TO);
+    read.map(|(index, id)| (index, fields.uuid(&format!("{WORKSPACES}[{index}]"), id))).collect()
+}
+
 /// Addresses, each once with the index at which it came first, and what they are offered.
 pub(super) struct InviteMembers {
     emails: Vec<(usize, Email)>,
     role: String,
     lifetime: TimeDelta,
+    /// The workspaces that are chosen, each once, with the index at which it came first.
+    workspaces: Vec<(usize, Uuid)>,
 }
 
 impl Command for InviteMembers {
@@ -50,11 +67,16 @@ impl Command for InviteMembers {
         let emails = Fields::distinct(emails, |(_, email)| email.normalized.clone());
         let role = super::roles::known_role(&mut fields, "role", &request.role, app);
         let lifetime = lifetime(&mut fields, request.ttl.as_ref(), app);
-        fields.done(Self { emails: emails.into_iter().map(|(_, item)| item).collect(), role, lifetime })
+        let workspaces = workspaces(&mut fields, &request.workspace_ids);
+        fields.done(Self { emails: emails.into_iter().map(|(_, item)| item).collect(), role, lifetime, workspaces })
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         rules::may_invite(&unit.policy, &unit.actor.role, &self.role)?;
+        if !self.workspaces.is_empty() {
+            workspace_rules::may_assign(&unit.actor.role)?;
+            refuse_unknown(unit.transaction(), unit.scope(), WORKSPACES, &self.workspaces).await?;
+        }
         let addresses: Vec<&str> = self.emails.iter().map(|(_, email)| email.normalized.as_str()).collect();
         let pending = invitations::list_pending_by_emails(unit.transaction(), unit.scope(), &addresses).await?;
         let mut pending: HashMap<String, invitation::Model> =
@@ -64,6 +86,7 @@ impl Command for InviteMembers {
             email: email.clone(),
             role: self.role.clone(),
             earlier: pending.remove(&email.normalized),
+            workspace_ids: self.workspaces.iter().map(|(_, id)| *id).collect(),
         });
         let invited = send(unit, outgoing.collect(), "emails", self.lifetime).await?;
         Ok(pb::InviteMembersResponse { invited })
@@ -100,6 +123,7 @@ impl Command for ResendInvitation {
             index: 0,
             email: Email { written: earlier.email.clone(), normalized: earlier.email_normalized.clone() },
             role: earlier.role.clone(),
+            workspace_ids: chosen(&earlier).to_vec(),
             earlier: Some(earlier),
         };
         let sent = single(send(unit, vec![outgoing], "invitation_id", self.lifetime).await)?;
@@ -114,6 +138,7 @@ struct Outgoing {
     role: String,
     /// The pending one to this address, which is then sent again.
     earlier: Option<invitation::Model>,
+    workspace_ids: Vec<Uuid>,
 }
 
 /// Judges all of them, then writes all of them: seats, rows and events.
@@ -195,7 +220,7 @@ fn written(
         sent_at: unit.now,
         expires_at: unit.now + lifetime,
         ended_at: None,
-        workspace_ids: None,
+        workspace_ids: (!item.workspace_ids.is_empty()).then_some(WorkspaceIds(item.workspace_ids)),
     };
     Ok((row, token))
 }

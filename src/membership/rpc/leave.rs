@@ -21,11 +21,11 @@ impl Command for LeaveOrganization {
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let own = unit.actor.membership.clone();
-        remove::end(unit, std::slice::from_ref(&own)).await?;
+        let mut assigned = remove::end(unit, std::slice::from_ref(&own)).await?;
         unit.record(Change::MemberLeft {
             user_id: own.user_id.clone(),
             role: own.role.clone(),
-            workspace_ids: Vec::new(),
+            workspace_ids: assigned.remove(&own.user_id).unwrap_or_default(),
         });
         Ok(pb::LeaveOrganizationResponse { member: Some(shown(&own)) })
     }

@@ -11,6 +11,7 @@ use crate::operation::{Query, Reader};
 use crate::page::Page;
 use crate::pb::{self, MemberState};
 use crate::text;
+use crate::workspace::rpc::find_seen;
 
 const MOST_ROLES: usize = 100;
 
@@ -55,6 +56,8 @@ impl Query for ListMembers {
         let search = text::fold(&fields.line("search", &request.search, 0..=100));
         let roles = filter_roles(&mut fields, &request.roles);
         let states = states(&mut fields, &request.states);
+        let workspace_id =
+            (!request.workspace_id.is_empty()).then(|| fields.uuid("workspace_id", &request.workspace_id));
         let shows = |state| states.contains(&state);
         let listing = Listing {
             order_by,
@@ -63,6 +66,7 @@ impl Query for ListMembers {
             roles,
             active: states.is_empty() || shows(MemberState::Active),
             suspended: states.is_empty() || shows(MemberState::Suspended),
+            workspace_id,
         };
         let expected = shows(MemberState::Pending);
         let list = format!("ListMembers {} {listing:?} {expected}", request.organization_id);
@@ -73,6 +77,12 @@ impl Query for ListMembers {
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let (connection, scope, listing) = (reader.connection(), reader.scope, &self.listing);
+        if let Some(workspace_id) = listing.workspace_id
+            && find_seen(reader, workspace_id).await?.is_none()
+        {
+            // Nobody is in one that there is not, though an invitation may still name it.
+            return Ok(pb::ListMembersResponse::default());
+        }
         let (after, limit) = (self.page.after.as_ref(), self.page.size + 1);
         let members = listing::list(connection, scope, listing, after, limit).await?;
         let expected = if self.expected {

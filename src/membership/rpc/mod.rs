@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::rules;
 use crate::app::App;
@@ -70,7 +71,7 @@ forward! { MembershipService:
 }
 
 /// A member as the wire shows them.
-fn shown(row: &membership::Model) -> pb::Member {
+pub(crate) fn shown(row: &membership::Model) -> pb::Member {
     let state = match row.suspended_at {
         None => pb::MemberState::Active,
         Some(_) => pb::MemberState::Suspended,
@@ -127,8 +128,13 @@ fn shown_invitation(row: &invitation::Model, now: DateTime<Utc>) -> pb::Invitati
         invitee_user_id: row.invitee_user_id.clone().unwrap_or_default(),
         send_count: row.send_count,
         inviter_role: row.inviter_role.clone(),
-        workspace_ids: Vec::new(),
+        workspace_ids: chosen(row).iter().map(Uuid::to_string).collect(),
     }
+}
+
+/// The workspaces that were chosen for an invitee.
+fn chosen(row: &invitation::Model) -> &[Uuid] {
+    row.workspace_ids.as_ref().map(|chosen| chosen.0.as_slice()).unwrap_or_default()
 }
 
 /// One member, as a request names them.

@@ -1,5 +1,9 @@
 //! RemoveMember and BatchRemoveMembers: one is a batch of one.
 
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
 use super::{Target, by_user_id, refuse_items, shown, single};
 use crate::app::App;
 use crate::entity::membership;
@@ -9,6 +13,7 @@ use crate::event::Change;
 use crate::fields::Fields;
 use crate::membership::{rules, store};
 use crate::operation::{Command, Member, Unit};
+use crate::workspace::assignments;
 use crate::{organization as organizations, pb};
 
 const INSTEAD: &str = "another member does it, or LeaveOrganization where the role policy has it";
@@ -68,12 +73,12 @@ async fn remove(
         }
     }
     refuse_items("user_ids", faults)?;
-    end(unit, &rows).await?;
+    let mut assigned = end(unit, &rows).await?;
     for row in &rows {
         unit.record(Change::MemberRemoved {
             user_id: row.user_id.clone(),
             role: row.role.clone(),
-            workspace_ids: Vec::new(),
+            workspace_ids: assigned.remove(&row.user_id).unwrap_or_default(),
         });
     }
     Ok(rows.iter().map(shown).collect())
@@ -92,8 +97,14 @@ fn judge(
     Ok(row)
 }
 
-/// Ends memberships, by whatever call: the one path on which members go.
-pub(super) async fn end(unit: &mut Unit<'_, Member>, rows: &[membership::Model]) -> Result<(), Error> {
+/// Ends memberships, by whatever call: the one path on which members go. Gives the workspaces that each was assigned to until
+/// then; the database ends these assignments with the memberships.
+pub(super) async fn end(
+    unit: &mut Unit<'_, Member>,
+    rows: &[membership::Model],
+) -> Result<HashMap<String, Vec<Uuid>>, Error> {
+    let user_ids: Vec<&str> = rows.iter().map(|row| row.user_id.as_str()).collect();
+    let assigned = assignments::list_of_members(unit.transaction(), unit.scope(), &user_ids).await?;
     store::delete(unit, &rows.iter().collect::<Vec<_>>()).await?;
     rules::keeps_top_role(unit.top_role_members(), unit.policy.top_role().name.as_str())?;
     // Sign-up made this organization for one who goes: it is not their own any more, and they shall get another.
@@ -101,5 +112,5 @@ pub(super) async fn end(unit: &mut Unit<'_, Member>, rows: &[membership::Model])
     if own.is_some_and(|own| rows.iter().any(|row| row.user_id == own)) {
         organizations::store::forget_default(unit.transaction(), unit.scope()).await?;
     }
-    Ok(())
+    Ok(assigned)
 }

@@ -56,7 +56,7 @@ impl Command for CreateOrganization {
 }
 
 /// Reads a slug.
-pub(super) fn slug(fields: &mut Fields, field: &str, value: &str) -> String {
+pub(crate) fn slug(fields: &mut Fields, field: &str, value: &str) -> String {
     if !rules::is_slug(value) {
         fields.fault(field, "must be 3 to 63 of a–z, 0–9 and hyphens, with no hyphen at either end");
     }
