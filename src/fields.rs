@@ -14,6 +14,9 @@ use crate::text;
 /// The most items that any batch takes.
 pub const BATCH_MAXIMUM: usize = 500;
 
+/// How far ahead of this server's clock a moment that has been may be.
+const CLOCK_LEEWAY: TimeDelta = TimeDelta::minutes(1);
+
 /// The faults found so far.
 #[derive(Debug, Default)]
 pub struct Fields {
@@ -100,6 +103,11 @@ impl Fields {
         value.to_owned()
     }
 
+    /// The id that another system gave something, by the rules for user ids; empty when it is wrong.
+    pub fn foreign_id(&mut self, field: &str, value: &str) -> String {
+        self.user_id(field, value)
+    }
+
     /// An e-mail address; nothing when it is wrong.
     pub fn email(&mut self, field: &str, value: &str) -> Option<Email> {
         Email::parse(value).map_err(|fault| self.fault(field, fault)).ok()
@@ -134,6 +142,7 @@ impl Fields {
             self.fault(
                 field,
                 match bounds.start().num_seconds() {
+                    0 if bounds.start().is_zero() => format!("must be 0 to {} seconds", bounds.end().num_seconds()),
                     0 => format!("must be more than nothing, and at most {} seconds", bounds.end().num_seconds()),
                     least => format!("must be {least} to {} seconds", bounds.end().num_seconds()),
                 },
@@ -154,6 +163,20 @@ impl Fields {
             self.fault(field, "must be a time from 1970 to 9999");
         }
         time
+    }
+
+    /// A moment that has been, or nearly so: two machines never agree to the second. Nothing when unset or wrong.
+    pub fn past_time(
+        &mut self,
+        field: &str,
+        value: Option<&prost_types::Timestamp>,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let time = self.time(field, value)?;
+        if time > now + CLOCK_LEEWAY {
+            self.fault(field, "must not be in the future");
+        }
+        Some(time)
     }
 
     /// Every item of a batch once, with the index at which it came first.

@@ -22,6 +22,7 @@ mod identity;
 mod invitation;
 mod listing;
 mod membership;
+mod monitoring;
 mod operations;
 mod organization;
 mod readme;

@@ -1,0 +1,31 @@
+//! GetUsageSummary.
+
+use crate::app::App;
+use crate::billing::rpc::{seat_usage, shown_usage};
+use crate::error::Error;
+use crate::operation::{Query, Reader};
+use crate::pb;
+
+pub(super) struct GetUsageSummary;
+
+impl Query for GetUsageSummary {
+    type Request = pb::GetUsageSummaryRequest;
+    type Response = pb::GetUsageSummaryResponse;
+
+    fn parse(_: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let licenses = seat_usage(reader).await?;
+        let organization = reader.organization()?;
+        let usage = pb::UsageSummary {
+            organization_id: organization.organization_id.to_string(),
+            licenses: Some(shown_usage(reader.scope, licenses)),
+            storage_bytes: organization.storage_bytes,
+            recordings: organization.recordings,
+            live_sessions: organization.live_sessions,
+        };
+        Ok(pb::GetUsageSummaryResponse { usage: Some(usage) })
+    }
+}
