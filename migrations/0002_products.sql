@@ -156,6 +156,9 @@ CREATE TABLE room_session (
 
 CREATE INDEX room_session_by_start ON room_session (organization_id, started_at, session_id);
 CREATE INDEX room_session_live ON room_session (organization_id, started_at, session_id) WHERE ended_at IS NULL;
+-- A host's live sessions would else be sought among all that they ever hosted.
+CREATE INDEX room_session_live_by_host ON room_session (organization_id, host_user_id, started_at, session_id)
+    WHERE ended_at IS NULL;
 CREATE INDEX room_session_by_host ON room_session (organization_id, host_user_id, started_at, session_id);
 
 CREATE TABLE recording (
