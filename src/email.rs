@@ -54,6 +54,25 @@ impl Email {
         }
         Ok(Self { written: written.to_owned(), normalized })
     }
+
+    /// The domain by which it is compared.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.normalized.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+}
+
+/// Reads a domain as that of an e-mail address is compared: in its ASCII form.
+///
+/// # Errors
+///
+/// When no e-mail address can have it.
+pub fn parse_domain(text: &str) -> Result<String, &'static str> {
+    // What addresses have after the @ is decided in one place.
+    let email = Email::parse(&format!("a@{}", text.trim()));
+    email
+        .map(|email| email.domain().to_owned())
+        .map_err(|_| "must be the domain of e-mail addresses, as in example.com")
 }
 
 #[cfg(test)]
@@ -71,6 +90,27 @@ mod tests {
         // Letters that only look alike may be somebody else's mailbox.
         assert_ne!(Email::parse("\u{ff41}nn@x.com").unwrap().normalized, Email::parse("ann@x.com").unwrap().normalized);
         assert_ne!(Email::parse("a+1@x.com").unwrap().normalized, Email::parse("a@x.com").unwrap().normalized);
+    }
+
+    #[test]
+    fn a_domain_is_read_as_that_of_an_address_is() {
+        for text in ["Bücher.example", " xn--bcher-kva.EXAMPLE\n"] {
+            assert_eq!(parse_domain(text).unwrap(), Email::parse("ann@bücher.example").unwrap().domain());
+        }
+        for text in [
+            "",
+            " ",
+            "example",
+            "@example.com",
+            "ann@example.com",
+            "*.example.com",
+            "example.com.",
+            "a b.com",
+            "10.0.0.1",
+            "[::1]",
+        ] {
+            assert!(parse_domain(text).is_err(), "{text:?} was taken");
+        }
     }
 
     #[test]

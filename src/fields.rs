@@ -179,6 +179,22 @@ impl Fields {
         Some(time)
     }
 
+    /// The fields that a mask names, in the order in which they are known; a path that others go on from names all of these.
+    pub fn mask(&mut self, mask: Option<&prost_types::FieldMask>, known: &[&'static str]) -> Vec<&'static str> {
+        let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
+        let names = |path: &str, field: &str| {
+            field.strip_prefix(path).is_some_and(|rest| !path.is_empty() && (rest.is_empty() || rest.starts_with('.')))
+        };
+        if paths.is_empty() || paths.len() > 100 {
+            self.fault("update_mask", "must name 1 to 100 fields");
+            return Vec::new();
+        }
+        if !paths.iter().all(|path| known.iter().any(|field| names(path, field))) {
+            self.fault("update_mask", format!("can name these only, or what they begin with: {}", known.join(", ")));
+        }
+        known.iter().copied().filter(|field| paths.iter().any(|path| names(path, field))).collect()
+    }
+
     /// Every item of a batch once, with the index at which it came first.
     pub fn distinct<T, K: std::hash::Hash + Eq>(
         items: impl IntoIterator<Item = T>,

@@ -1,6 +1,8 @@
 //! Plans, subscriptions and seats.
 
 pub mod catalogue;
+pub mod countries;
+pub mod profile;
 pub mod rpc;
 pub mod seats;
 pub mod store;

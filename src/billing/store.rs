@@ -1,10 +1,11 @@
-//! The rows of subscriptions.
+//! The rows of subscriptions and billing profiles.
 
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 
 use super::seats;
 use crate::auth::scope::Scope;
+use crate::entity::billing_profile;
 use crate::entity::subscription::{self, Column as C};
 use crate::error::Error;
 use crate::operation::Unit;
@@ -41,4 +42,20 @@ pub async fn update_seats<A>(unit: &mut Unit<'_, A>, row: &mut subscription::Mod
         .await?;
     unit.count(Books { seats_total: Some(seats), ..Books::default() });
     Ok(())
+}
+
+/// Finds the billing profile; none as long as nobody filled in anything.
+pub async fn find_profile(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+) -> Result<Option<billing_profile::Model>, DbErr> {
+    billing_profile::Entity::find_by_id(scope.organization_id()).one(connection).await
+}
+
+/// Writes the billing profile, whether there was one or not.
+pub async fn put_profile(connection: &impl ConnectionTrait, row: billing_profile::Model) -> Result<(), DbErr> {
+    use billing_profile::Column as P;
+    let there = OnConflict::column(P::OrganizationId).update_columns([P::Profile, P::UpdatedAt, P::Version]).to_owned();
+    let insert = billing_profile::Entity::insert(row.into_active_model()).on_conflict(there);
+    insert.exec_without_returning(connection).await.map(|_| ())
 }

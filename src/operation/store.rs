@@ -159,7 +159,7 @@ pub async fn count_expired(connection: &impl ConnectionTrait, scope: Scope, now:
 }
 
 /// Whether an invitation has expired and is still counted as holding a seat.
-fn expired_with_seat(now: DateTime<Utc>) -> Condition {
+pub(crate) fn expired_with_seat(now: DateTime<Utc>) -> Condition {
     // Written out, not bound: only so can PostgreSQL tell that the partial index has all the rows that are asked for.
     Condition::all().add(Expr::cust("invitation.holds_seat")).add(invitation::Column::ExpiresAt.lte(now))
 }

@@ -1,8 +1,11 @@
 //! Organizations: made, found, changed, deleted and undeleted.
 
 pub mod days;
+pub mod overview;
 pub mod rpc;
 pub mod rules;
+pub mod settings;
+pub mod setup;
 pub mod store;
 
 /// The service of this feature.

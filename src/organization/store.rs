@@ -25,7 +25,7 @@ pub fn first_member(role: &RoleName) -> serde_json::Value {
     serde_json::json!({ role.as_str(): 1 })
 }
 
-/// The fields of its own that an organization can change, and its deletion.
+/// The fields of its own that an organization can change, what its settings say in its row, and its deletion.
 pub async fn update_fields(connection: &impl ConnectionTrait, row: &organization::Model) -> Result<(), DbErr> {
     use organization::Column as C;
     organization::Entity::update_many()
@@ -36,6 +36,7 @@ pub async fn update_fields(connection: &impl ConnectionTrait, row: &organization
         .col_expr(C::LogoUri, Expr::value(row.logo_uri.clone()))
         .col_expr(C::TimeZone, Expr::value(row.time_zone.clone()))
         .col_expr(C::DefaultOfUserId, Expr::value(row.default_of_user_id.clone()))
+        .col_expr(C::RestrictsEmailDomains, Expr::value(row.restricts_email_domains))
         .col_expr(C::UpdatedAt, Expr::value(row.updated_at))
         .col_expr(C::DeletedAt, Expr::value(row.deleted_at))
         .col_expr(C::PurgeAt, Expr::value(row.purge_at))

@@ -11,6 +11,7 @@
 mod authorization;
 mod bad_input;
 mod billing;
+mod billing_profile;
 mod binary;
 mod concurrency;
 mod contract;
@@ -25,7 +26,9 @@ mod membership;
 mod monitoring;
 mod operations;
 mod organization;
+mod overview;
 mod readme;
+mod settings;
 mod stories;
 mod story_s0_admin_center;
 mod story_s1_user_management;

@@ -13,6 +13,7 @@ use crate::membership::token::Token;
 use crate::membership::{Identity, Profile, invitations, rules, store};
 use crate::operation::actor::NamesOrganization;
 use crate::operation::{Command, Newcomer, Unit};
+use crate::organization::settings;
 use crate::workspace::assignments;
 use crate::{organization as organizations, pb};
 
@@ -115,6 +116,7 @@ impl Command for AcceptInvitation {
         if store::find(unit.transaction(), unit.scope(), &identity.user_id).await?.is_some() {
             return Err(Error::AlreadyMember { user_id: identity.user_id });
         }
+        settings::email_allowed(unit.transaction(), &organization, &identity.email).await?;
         let invitation_id = invitation.invitation_id;
         invitations::end(unit, &mut [&mut invitation], State::Accepted, Some(&identity.user_id)).await?;
         let member =

@@ -17,6 +17,7 @@ use crate::id;
 use crate::membership::token::Token;
 use crate::membership::{invitations, rules, searchable, store};
 use crate::operation::{Command, Member, Unit};
+use crate::organization::settings::AllowedDomains;
 use crate::pb;
 use crate::workspace::rpc::refuse_unknown;
 use crate::workspace::rules as workspace_rules;
@@ -173,16 +174,19 @@ async fn send(
     Ok(invited)
 }
 
-/// Finds every item at fault: an address that is a member's, an invitation to a role that the caller may not touch.
+/// Finds every item at fault: an address that is a member's or of a domain that the settings leave out, an invitation to a role that the caller may not touch.
 async fn judge(unit: &Unit<'_, Member>, outgoing: &[Outgoing], field: &'static str) -> Result<(), Error> {
     let addresses: Vec<&str> = outgoing.iter().map(|item| item.email.normalized.as_str()).collect();
     let members = store::list_by_emails(unit.transaction(), unit.scope(), &addresses).await?;
     let members: HashMap<&str, &str> =
         members.iter().map(|member| (member.email_normalized.as_str(), member.user_id.as_str())).collect();
+    let domains = AllowedDomains::of(unit.transaction(), &unit.actor.organization).await?;
     let mut faults = Vec::new();
     for item in outgoing {
         if let Some(user_id) = members.get(item.email.normalized.as_str()) {
             faults.push((item.index, Error::AlreadyMember { user_id: (*user_id).to_owned() }));
+        } else if let Err(fault) = domains.check(&item.email) {
+            faults.push((item.index, fault));
         }
         // Resending changes the earlier invitation, so the caller must be allowed that one's role as well.
         let role = item.earlier.as_ref().map_or(item.role.as_str(), |earlier| earlier.role.as_str());

@@ -3,6 +3,8 @@
 mod create;
 mod delete;
 mod list;
+mod overview;
+mod settings;
 mod update;
 
 use std::sync::Arc;
@@ -31,9 +33,9 @@ forward! { OrganizationService:
     update_organization(UpdateOrganizationRequest) -> UpdateOrganizationResponse: operation::change::<update::UpdateOrganization>;
     delete_organization(DeleteOrganizationRequest) -> DeleteOrganizationResponse: operation::change::<delete::DeleteOrganization>;
     undelete_organization(UndeleteOrganizationRequest) -> UndeleteOrganizationResponse: operation::change::<delete::UndeleteOrganization>;
-    get_organization_settings(GetOrganizationSettingsRequest) -> GetOrganizationSettingsResponse: operation::unwritten;
-    update_organization_settings(UpdateOrganizationSettingsRequest) -> UpdateOrganizationSettingsResponse: operation::unwritten;
-    get_organization_overview(GetOrganizationOverviewRequest) -> GetOrganizationOverviewResponse: operation::unwritten;
+    get_organization_settings(GetOrganizationSettingsRequest) -> GetOrganizationSettingsResponse: operation::read::<settings::GetOrganizationSettings>;
+    update_organization_settings(UpdateOrganizationSettingsRequest) -> UpdateOrganizationSettingsResponse: operation::change::<settings::UpdateOrganizationSettings>;
+    get_organization_overview(GetOrganizationOverviewRequest) -> GetOrganizationOverviewResponse: operation::read::<overview::GetOrganizationOverview>;
     query_analytics(QueryAnalyticsRequest) -> QueryAnalyticsResponse: operation::unwritten;
     claim_domain(ClaimDomainRequest) -> ClaimDomainResponse: operation::unwritten;
     verify_domain(VerifyDomainRequest) -> VerifyDomainResponse: operation::unwritten;

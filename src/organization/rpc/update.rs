@@ -9,7 +9,7 @@ use crate::etag;
 use crate::event::{Change, FieldChange};
 use crate::fields::Fields;
 use crate::operation::{Command, Member, Unit};
-use crate::organization::store;
+use crate::organization::{settings, store};
 use crate::pb;
 
 /// The new values of the fields in the mask.
@@ -66,6 +66,9 @@ impl Command for UpdateOrganization {
         store::update_fields(unit.transaction(), &organization)
             .await
             .on_constraint("organization_slug_unique", || Error::SlugTaken { slug: organization.slug.clone() })?;
+        if changes.iter().any(|change| change.field == "logo_uri") {
+            settings::store::touch(unit.transaction(), &organization).await?;
+        }
         unit.record(Change::OrganizationUpdated { changes });
         Ok(pb::UpdateOrganizationResponse { organization: Some(shown(&organization)) })
     }

@@ -91,7 +91,7 @@ impl State {
         assert!(!self.deleted || event.r#type == "organization.undeleted", "changed while deleted: {event:?}");
         match event.r#type.as_str() {
             "organization.created" => self.seats = number("seats"),
-            "organization.updated" => {}
+            "organization.updated" | "settings.updated" | "billing_profile.updated" => {}
             "organization.deleted" => self.deleted = true,
             "organization.undeleted" => assert!(std::mem::take(&mut self.deleted), "not deleted at {event:?}"),
             "subscription.seats_changed" => {

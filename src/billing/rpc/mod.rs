@@ -1,14 +1,16 @@
 //! BillingService on the wire.
 
+mod profile;
+
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::catalogue::{Period, Plan};
-use super::seats::{self, Usage};
-use super::store;
 use crate::app::App;
 use crate::auth::scope::Scope;
+use crate::billing::catalogue::{Period, Plan};
+use crate::billing::seats::{self, Usage};
+use crate::billing::store;
 use crate::entity::subscription::{self, Status as SubscriptionStatus};
 use crate::error::Error;
 use crate::etag;
@@ -28,8 +30,8 @@ forward! { BillingService:
     get_subscription(GetSubscriptionRequest) -> GetSubscriptionResponse: operation::read::<GetSubscription>;
     get_seat_usage(GetSeatUsageRequest) -> GetSeatUsageResponse: operation::read::<GetSeatUsage>;
     update_subscription(UpdateSubscriptionRequest) -> UpdateSubscriptionResponse: operation::change::<UpdateSubscription>;
-    get_billing_profile(GetBillingProfileRequest) -> GetBillingProfileResponse: operation::unwritten;
-    update_billing_profile(UpdateBillingProfileRequest) -> UpdateBillingProfileResponse: operation::unwritten;
+    get_billing_profile(GetBillingProfileRequest) -> GetBillingProfileResponse: operation::read::<profile::GetBillingProfile>;
+    update_billing_profile(UpdateBillingProfileRequest) -> UpdateBillingProfileResponse: operation::change::<profile::UpdateBillingProfile>;
 }
 
 async fn list_plans(
@@ -81,11 +83,7 @@ pub(crate) async fn seat_usage(reader: &Reader<'_>) -> Result<Usage, Error> {
         0 => 0,
         _ => operation::store::count_expired(reader.connection(), reader.scope, reader.now).await?,
     };
-    Ok(Usage {
-        total: organization.seats_total,
-        members: organization.active_members,
-        pending: (organization.pending_invitations - expired).max(0),
-    })
+    Ok(Usage::of(organization, expired))
 }
 
 struct UpdateSubscription {

@@ -1,0 +1,92 @@
+//! GetBillingProfile and UpdateBillingProfile.
+
+use crate::app::App;
+use crate::auth::scope::Scope;
+use crate::billing::profile::{PATHS, Profile};
+use crate::billing::store;
+use crate::entity::billing_profile;
+use crate::error::Error;
+use crate::etag;
+use crate::event::Change;
+use crate::fields::{Fields, timestamp};
+use crate::operation::store::{read_json, write_json};
+use crate::operation::{Command, Member, Query, Reader, Unit};
+use crate::pb;
+
+pub(super) struct GetBillingProfile;
+
+impl Query for GetBillingProfile {
+    type Request = pb::GetBillingProfileRequest;
+    type Response = pb::GetBillingProfileResponse;
+
+    fn parse(_: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let row = store::find_profile(reader.connection(), reader.scope).await?;
+        let profile = of(row.as_ref())?;
+        Ok(pb::GetBillingProfileResponse { billing_profile: Some(shown(reader.scope, profile, row.as_ref())) })
+    }
+}
+
+/// The new values, and the fields of the mask.
+pub(super) struct UpdateBillingProfile {
+    new: pb::BillingProfile,
+    paths: Vec<&'static str>,
+    etag: String,
+}
+
+impl Command for UpdateBillingProfile {
+    type Request = pb::UpdateBillingProfileRequest;
+    type Response = pb::UpdateBillingProfileResponse;
+    type Actor = Member;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let paths = fields.mask(request.update_mask.as_ref(), &PATHS);
+        let new = request.billing_profile.clone().unwrap_or_default();
+        Profile::default().set(&paths, &new, &mut fields);
+        fields.done(Self { new, paths, etag: request.etag.clone() })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        let row = store::find_profile(unit.transaction(), unit.scope()).await?;
+        etag::check(&self.etag, version(row.as_ref()))?;
+        let mut profile = of(row.as_ref())?;
+        // The faults of the values were told when they were parsed.
+        let changed = profile.set(&self.paths, &self.new, &mut Fields::new());
+        if changed.is_empty() {
+            let billing_profile = Some(shown(unit.scope(), profile, row.as_ref()));
+            return Ok(pb::UpdateBillingProfileResponse { billing_profile });
+        }
+        let row = billing_profile::Model {
+            organization_id: unit.scope().organization_id(),
+            profile: write_json(&profile)?,
+            updated_at: unit.now,
+            version: version(row.as_ref()) + 1,
+        };
+        store::put_profile(unit.transaction(), row.clone()).await?;
+        let fields = changed.into_iter().map(str::to_owned).collect();
+        unit.record(Change::BillingProfileUpdated { fields });
+        Ok(pb::UpdateBillingProfileResponse { billing_profile: Some(shown(unit.scope(), profile, Some(&row))) })
+    }
+}
+
+fn of(row: Option<&billing_profile::Model>) -> Result<Profile, Error> {
+    Ok(read_json(row.map(|row| &row.profile))?.unwrap_or_default())
+}
+
+/// While there is no row, nothing has changed yet.
+fn version(row: Option<&billing_profile::Model>) -> i64 {
+    row.map_or(0, |row| row.version)
+}
+
+fn shown(scope: Scope, profile: Profile, row: Option<&billing_profile::Model>) -> pb::BillingProfile {
+    pb::BillingProfile {
+        organization_id: scope.organization_id().to_string(),
+        update_time: row.map(|row| timestamp(row.updated_at)),
+        etag: etag::of(version(row)),
+        ..profile.shown()
+    }
+}
