@@ -133,7 +133,7 @@ CREATE TABLE join_request (
 );
 
 CREATE UNIQUE INDEX join_request_open_unique ON join_request (organization_id, user_id) WHERE state = 'pending';
-CREATE INDEX join_request_open_of_user ON join_request (user_id, organization_id) WHERE state = 'pending';
+CREATE INDEX join_request_open ON join_request (organization_id, join_request_id) WHERE state = 'pending';
 
 -- Meetings in rooms, as the meeting backend reports them.
 CREATE TABLE room_session (

@@ -8,6 +8,7 @@ use crate::auth::policy::RolePolicy;
 use crate::billing::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::database::Database;
+use crate::dns::Dns;
 use crate::lanes::Lanes;
 
 /// The parts of a running service, shared by all calls.
@@ -23,6 +24,8 @@ pub struct App {
     pub policy: Arc<RolePolicy>,
     /// What can be subscribed to.
     pub catalogue: Catalogue,
+    /// Who is asked for the records that prove domains.
+    pub dns: Dns,
     /// How long an invitation lives unless the call says otherwise.
     pub invitation_lifetime: TimeDelta,
 }

@@ -27,6 +27,7 @@ pub mod config;
 pub mod database;
 pub mod deadline;
 pub mod deployment;
+pub mod dns;
 pub mod email;
 pub mod entity;
 pub mod error;

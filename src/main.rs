@@ -76,7 +76,8 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     // Tokens are of the world outside, whatever the clock of this server says.
     let gate = Gate { callers, policy: Arc::clone(&policy), clock: Clock::System };
     let invitation_lifetime = settings.invitation_lifetime();
-    let app = Arc::new(App { database, lanes: Lanes::default(), clock, policy, catalogue, invitation_lifetime });
+    let (lanes, dns) = (Lanes::default(), settings.dns.clone());
+    let app = Arc::new(App { database, lanes, clock, policy, catalogue, dns, invitation_lifetime });
     let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain() };
     server::serve(listener, parts, stop_on_signal()?).await
 }

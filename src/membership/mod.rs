@@ -2,6 +2,7 @@
 
 mod assigned;
 pub mod invitations;
+pub mod joining;
 pub mod listing;
 pub mod rpc;
 pub mod rules;

@@ -78,8 +78,8 @@ pub async fn insert_founder<A>(unit: &Unit<'_, A>, row: membership::Model) -> Re
     Ok(())
 }
 
-/// Inserts a member whose seat the invitation held.
-pub async fn insert_invited<A>(unit: &mut Unit<'_, A>, row: membership::Model) -> Result<(), Error> {
+/// Inserts an active member. That there is a seat the caller has seen to: an invitation gave its own up, or one was free.
+pub async fn insert_joining<A>(unit: &mut Unit<'_, A>, row: membership::Model) -> Result<(), Error> {
     let (user_id, role) = (row.user_id.clone(), row.role.clone());
     membership::Entity::insert(row.into_active_model())
         .exec_without_returning(unit.transaction())

@@ -1,6 +1,7 @@
 //! Organizations: made, found, changed, deleted and undeleted.
 
 pub mod days;
+pub mod domains;
 pub mod overview;
 pub mod rpc;
 pub mod rules;

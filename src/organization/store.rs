@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use crate::auth::policy::RoleName;
 use crate::auth::scope::Scope;
-use crate::entity::{event, invitation, membership, organization, recording, room_session, workspace_member};
+use crate::entity::{
+    event, invitation, join_request, membership, organization, recording, room_session, workspace_member,
+};
 pub use crate::operation::store::find;
 use crate::operation::store::membership_of;
 
@@ -125,7 +127,7 @@ pub async fn lock_purgeable(connection: &impl ConnectionTrait, now: DateTime<Utc
 
 /// Deletes some of the rows of which an organization may have many, and says how many those were.
 pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uuid, limit: u64) -> Result<u64, DbErr> {
-    use {event::Column as E, invitation::Column as I, membership::Column as M};
+    use {event::Column as E, invitation::Column as I, join_request::Column as J, membership::Column as M};
     use {recording::Column as R, room_session::Column as S, workspace_member::Column as W};
     let (id, most) = (organization_id, limit);
     let assigned = [W::WorkspaceId, W::UserId];
@@ -141,7 +143,9 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
     let sessions =
         delete_some::<room_session::Entity>(connection, S::OrganizationId, &[S::SessionId], id, most).await?;
     let recorded = delete_some::<recording::Entity>(connection, R::OrganizationId, &[R::RecordingId], id, most).await?;
-    Ok(events + members + invited + sessions + recorded)
+    let asked =
+        delete_some::<join_request::Entity>(connection, J::OrganizationId, &[J::JoinRequestId], id, most).await?;
+    Ok(events + members + invited + sessions + recorded + asked)
 }
 
 /// Deletes some rows of an organization; `key` is what tells them apart in it.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::event::Change;
 use crate::fields::Fields;
 use crate::membership::token::Token;
-use crate::membership::{Identity, Profile, invitations, rules, store};
+use crate::membership::{Identity, Profile, invitations, joining, rules, store};
 use crate::operation::actor::NamesOrganization;
 use crate::operation::{Command, Newcomer, Unit};
 use crate::organization::settings;
@@ -117,11 +117,12 @@ impl Command for AcceptInvitation {
             return Err(Error::AlreadyMember { user_id: identity.user_id });
         }
         settings::email_allowed(unit.transaction(), &organization, &identity.email).await?;
+        joining::settle(unit, &identity.user_id).await?;
         let invitation_id = invitation.invitation_id;
         invitations::end(unit, &mut [&mut invitation], State::Accepted, Some(&identity.user_id)).await?;
         let member =
             store::joining(unit.scope(), &identity, &self.profile, &invitation.role, Some(invitation_id), unit.now);
-        store::insert_invited(unit, member.clone()).await?;
+        store::insert_joining(unit, member.clone()).await?;
         let workspace_ids = assignments::insert_chosen(unit, &member, chosen(&invitation).to_vec()).await?;
         let user_id = identity.user_id;
         unit.record(Change::InvitationAccepted { invitation_id, user_id: user_id.clone() });

@@ -1,16 +1,20 @@
-//! GetInvitation, ListInvitations and ListReceivedInvitations.
+//! GetInvitation, ListInvitations, ListReceivedInvitations and GetReceivedInvitation.
 
+use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::shown_invitation;
 use crate::app::App;
-use crate::entity::invitation::State;
+use crate::auth::scope::Scope;
+use crate::entity::invitation::{self, State};
+use crate::entity::organization;
 use crate::error::Error;
 use crate::fields::{Fields, is_time};
 use crate::membership::Identity;
 use crate::membership::invitations::{self, Received, Standing};
-use crate::operation::{self, Query, Reader};
+use crate::membership::token::Token;
+use crate::operation::{self, Query, Reader, store as entry};
 use crate::page::Page;
 use crate::pb::{self, InvitationState};
 
@@ -101,13 +105,44 @@ async fn received(
     let now = app.clock.now();
     let mut rows = invitations::list_received(app.database.reader(), email, now, page.after, page.size + 1).await?;
     let next_page_token = page.cut(&mut rows, |(row, _)| (row.created_at, row.invitation_id))?;
-    let invitations = rows.into_iter().filter_map(|(row, organization)| {
-        let organization = organization?;
-        Some(pb::ReceivedInvitation {
-            invitation: Some(shown_invitation(&row, now)),
-            organization_name: organization.name,
-            organization_logo_uri: organization.logo_uri,
-        })
-    });
+    let invitations = rows.into_iter().filter_map(|(row, found)| Some(shown_received(&row, found?, now)));
     Ok(pb::ListReceivedInvitationsResponse { invitations: invitations.collect(), next_page_token })
+}
+
+/// GetReceivedInvitation: whoever has the token may see what it offers.
+pub(super) async fn get_received(
+    app: &App,
+    request: Request<pb::GetReceivedInvitationRequest>,
+) -> Result<Response<pb::GetReceivedInvitationResponse>, Status> {
+    let (_, request) = operation::split(request)?;
+    let invitation = Some(behind(app, &request.token).await?);
+    Ok(Response::new(pb::GetReceivedInvitationResponse { invitation }))
+}
+
+async fn behind(app: &App, token: &str) -> Result<pb::ReceivedInvitation, Error> {
+    let mut fields = Fields::new();
+    let token = Token::read(token);
+    if token.is_none() {
+        fields.fault("token", "must be a token as the invitation's link has it");
+    }
+    let missing = || Error::InvitationNotFound { invitation_id: None };
+    let token = fields.done(token)?.ok_or_else(missing)?;
+    let (connection, scope) = (app.database.reader(), Scope::of_newcomer(token.organization_id));
+    let found = invitations::find(connection, scope, token.invitation_id).await?;
+    let invitation = found.filter(|found| token.matches(&found.token_hash)).ok_or_else(missing)?;
+    let organization = entry::find(connection, scope).await?.filter(|found| found.deleted_at.is_none());
+    Ok(shown_received(&invitation, organization.ok_or_else(missing)?, app.clock.now()))
+}
+
+/// An invitation as its invitee is shown it.
+fn shown_received(
+    row: &invitation::Model,
+    organization: organization::Model,
+    now: DateTime<Utc>,
+) -> pb::ReceivedInvitation {
+    pb::ReceivedInvitation {
+        invitation: Some(shown_invitation(row, now)),
+        organization_name: organization.name,
+        organization_logo_uri: organization.logo_uri,
+    }
 }

@@ -4,6 +4,8 @@ mod answer;
 mod cancel;
 mod check;
 mod invite;
+mod join;
+mod join_requests;
 mod leave;
 mod list_invitations;
 mod list_members;
@@ -58,16 +60,16 @@ forward! { MembershipService:
     record_sign_in(RecordSignInRequest) -> RecordSignInResponse: operation::change::<sign_in::RecordSignIn>;
     list_roles(ListRolesRequest) -> ListRolesResponse: operation::read::<roles::ListRoles>;
     check_permissions(CheckPermissionsRequest) -> CheckPermissionsResponse: operation::read::<check::CheckPermissions>;
-    get_received_invitation(GetReceivedInvitationRequest) -> GetReceivedInvitationResponse: operation::unwritten;
+    get_received_invitation(GetReceivedInvitationRequest) -> GetReceivedInvitationResponse: list_invitations::get_received;
     create_role(CreateRoleRequest) -> CreateRoleResponse: operation::unwritten;
     update_role(UpdateRoleRequest) -> UpdateRoleResponse: operation::unwritten;
     delete_role(DeleteRoleRequest) -> DeleteRoleResponse: operation::unwritten;
-    list_joinable_organizations(ListJoinableOrganizationsRequest) -> ListJoinableOrganizationsResponse: operation::unwritten;
-    join_organization(JoinOrganizationRequest) -> JoinOrganizationResponse: operation::unwritten;
-    withdraw_join_request(WithdrawJoinRequestRequest) -> WithdrawJoinRequestResponse: operation::unwritten;
-    list_join_requests(ListJoinRequestsRequest) -> ListJoinRequestsResponse: operation::unwritten;
-    approve_join_request(ApproveJoinRequestRequest) -> ApproveJoinRequestResponse: operation::unwritten;
-    decline_join_request(DeclineJoinRequestRequest) -> DeclineJoinRequestResponse: operation::unwritten;
+    list_joinable_organizations(ListJoinableOrganizationsRequest) -> ListJoinableOrganizationsResponse: join::list_joinable;
+    join_organization(JoinOrganizationRequest) -> JoinOrganizationResponse: operation::change::<join::JoinOrganization>;
+    withdraw_join_request(WithdrawJoinRequestRequest) -> WithdrawJoinRequestResponse: operation::change::<join::WithdrawJoinRequest>;
+    list_join_requests(ListJoinRequestsRequest) -> ListJoinRequestsResponse: operation::read::<join_requests::ListJoinRequests>;
+    approve_join_request(ApproveJoinRequestRequest) -> ApproveJoinRequestResponse: operation::change::<join_requests::ApproveJoinRequest>;
+    decline_join_request(DeclineJoinRequestRequest) -> DeclineJoinRequestResponse: operation::change::<join_requests::DeclineJoinRequest>;
 }
 
 /// A member as the wire shows them.

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+pub(crate) mod domains;
 mod list;
 mod overview;
 mod settings;
@@ -37,11 +38,11 @@ forward! { OrganizationService:
     update_organization_settings(UpdateOrganizationSettingsRequest) -> UpdateOrganizationSettingsResponse: operation::change::<settings::UpdateOrganizationSettings>;
     get_organization_overview(GetOrganizationOverviewRequest) -> GetOrganizationOverviewResponse: operation::read::<overview::GetOrganizationOverview>;
     query_analytics(QueryAnalyticsRequest) -> QueryAnalyticsResponse: operation::unwritten;
-    claim_domain(ClaimDomainRequest) -> ClaimDomainResponse: operation::unwritten;
-    verify_domain(VerifyDomainRequest) -> VerifyDomainResponse: operation::unwritten;
-    list_domains(ListDomainsRequest) -> ListDomainsResponse: operation::unwritten;
-    update_domain(UpdateDomainRequest) -> UpdateDomainResponse: operation::unwritten;
-    release_domain(ReleaseDomainRequest) -> ReleaseDomainResponse: operation::unwritten;
+    claim_domain(ClaimDomainRequest) -> ClaimDomainResponse: operation::change::<domains::ClaimDomain>;
+    verify_domain(VerifyDomainRequest) -> VerifyDomainResponse: operation::change::<domains::VerifyDomain>;
+    list_domains(ListDomainsRequest) -> ListDomainsResponse: operation::read::<domains::ListDomains>;
+    update_domain(UpdateDomainRequest) -> UpdateDomainResponse: operation::change::<domains::UpdateDomain>;
+    release_domain(ReleaseDomainRequest) -> ReleaseDomainResponse: operation::change::<domains::ReleaseDomain>;
 }
 
 struct GetOrganization;

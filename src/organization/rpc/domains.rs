@@ -1,0 +1,284 @@
+//! ClaimDomain, VerifyDomain, ListDomains, UpdateDomain and ReleaseDomain.
+
+use crate::app::App;
+use crate::entity::organization_domain::{self, JoinMode};
+use crate::error::{Error, Violation};
+use crate::etag;
+use crate::event::{Change, FieldChange};
+use crate::fields::{Fields, timestamp};
+use crate::membership::rules;
+use crate::operation::{Command, Member, Place, Query, Reader, Unit};
+use crate::organization::domains;
+use crate::pb;
+
+/// Reads the domain that a request is about, and nothing else.
+fn read(text: &str) -> Result<String, Error> {
+    let mut fields = Fields::new();
+    let domain = domains::read(&mut fields, "domain", text);
+    fields.done(domain)
+}
+
+/// The domain, which the organization has claimed.
+async fn claimed(unit: &Unit<'_, Member>, domain: &str) -> Result<organization_domain::Model, Error> {
+    let found = domains::find(unit.transaction(), unit.scope(), domain).await?;
+    found.ok_or_else(|| Error::DomainNotFound { domain: domain.to_owned() })
+}
+
+pub(super) struct ClaimDomain {
+    domain: String,
+}
+
+impl Command for ClaimDomain {
+    type Request = pb::ClaimDomainRequest;
+    type Response = pb::ClaimDomainResponse;
+    type Actor = Member;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self { domain: read(&request.domain)? })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        if let Some(found) = domains::find(unit.transaction(), unit.scope(), &self.domain).await? {
+            return Ok(pb::ClaimDomainResponse { domain: Some(shown(&found)) });
+        }
+        domains::check_room(unit.transaction(), unit.scope()).await?;
+        let mut row = organization_domain::Model {
+            organization_id: unit.scope().organization_id(),
+            domain: self.domain.clone(),
+            proof: domains::new_proof().ok_or(Error::defect("no random numbers"))?,
+            verified_at: None,
+            join_mode: JoinMode::Nobody,
+            join_role: domains::default_role(&unit.app.policy).to_owned(),
+            created_at: unit.now,
+            updated_at: unit.now,
+            version: 1,
+        };
+        domains::insert(unit.transaction(), row.clone()).await?;
+        unit.record(Change::DomainClaimed { domain: self.domain.clone() });
+        if unit.is_rehearsal() {
+            // Nobody shall set a record that will never prove anything.
+            row.proof.clear();
+        }
+        Ok(pb::ClaimDomainResponse { domain: Some(shown(&row)) })
+    }
+}
+
+/// What the domain name system says of a domain.
+enum Heard {
+    /// It was not asked: there was nothing to prove.
+    Nothing,
+    /// What the records say that there are.
+    Records(Vec<String>),
+    /// It did not answer.
+    NoAnswer,
+}
+
+pub(super) struct VerifyDomain {
+    domain: String,
+    heard: Heard,
+}
+
+impl Command for VerifyDomain {
+    type Request = pb::VerifyDomainRequest;
+    type Response = pb::VerifyDomainResponse;
+    type Actor = Member;
+    const PREPARES: bool = true;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self { domain: read(&request.domain)?, heard: Heard::Nothing })
+    }
+
+    async fn prepare(&mut self, app: &App, place: Place) -> Result<(), Error> {
+        let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
+        let found = domains::find(app.database.reader(), scope, &self.domain).await?;
+        // Only what is claimed is asked for: this service is nobody's way to query the domain name system.
+        if found.is_none_or(|found| found.verified_at.is_some()) {
+            return Ok(());
+        }
+        self.heard = match app.dns.txt(&domains::record_name(&self.domain)).await {
+            Ok(records) => Heard::Records(records),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the domain name system does not answer");
+                Heard::NoAnswer
+            }
+        };
+        Ok(())
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        let mut row = claimed(unit, &self.domain).await?;
+        if row.verified_at.is_some() {
+            return Ok(pb::VerifyDomainResponse { domain: Some(shown(&row)) });
+        }
+        // A claim that was made after the question has a proof that no record could say yet.
+        let proved = match &self.heard {
+            Heard::NoAnswer => return Err(Error::DnsUnavailable),
+            Heard::Nothing => false,
+            Heard::Records(records) => domains::proves(records, &row.proof),
+        };
+        if !proved {
+            let record_name = domains::record_name(&row.domain);
+            return Err(Error::DomainProofNotFound { domain: row.domain, record_name, record_value: row.proof });
+        }
+        row.verified_at = Some(unit.now);
+        row.updated_at = unit.now;
+        row.version += 1;
+        domains::update(unit.transaction(), &row).await?;
+        unit.record(Change::DomainVerified { domain: row.domain.clone() });
+        Ok(pb::VerifyDomainResponse { domain: Some(shown(&row)) })
+    }
+}
+
+pub(super) struct ListDomains;
+
+impl Query for ListDomains {
+    type Request = pb::ListDomainsRequest;
+    type Response = pb::ListDomainsResponse;
+
+    fn parse(_: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let rows = domains::list(reader.connection(), reader.scope).await?;
+        Ok(pb::ListDomainsResponse { domains: rows.iter().map(shown).collect() })
+    }
+}
+
+pub(super) struct UpdateDomain {
+    domain: String,
+    join_mode: JoinMode,
+    /// The role that is named, if one is.
+    join_role: Option<String>,
+    etag: String,
+}
+
+impl Command for UpdateDomain {
+    type Request = pb::UpdateDomainRequest;
+    type Response = pb::UpdateDomainResponse;
+    type Actor = Member;
+
+    fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let domain = domains::read(&mut fields, "domain", &request.domain);
+        let join_mode = match pb::JoinMode::try_from(request.join_mode) {
+            Ok(pb::JoinMode::Nobody) => JoinMode::Nobody,
+            Ok(pb::JoinMode::Request) => JoinMode::Request,
+            Ok(pb::JoinMode::Automatic) => JoinMode::Automatic,
+            Ok(pb::JoinMode::Unspecified) | Err(_) => {
+                fields.fault("join_mode", "must be NOBODY, REQUEST or AUTOMATIC");
+                JoinMode::Nobody
+            }
+        };
+        let join_role = Some(request.join_role.clone()).filter(|role| !role.is_empty());
+        if let Some(role) = &join_role {
+            domains::check_role_name(&mut fields, "join_role", role, &app.policy);
+        }
+        fields.done(Self { domain, join_mode, join_role, etag: request.etag.clone() })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        let join_role = self.role(unit)?;
+        let mut row = claimed(unit, &self.domain).await?;
+        etag::check(&self.etag, row.version)?;
+        if self.join_mode != JoinMode::Nobody && row.verified_at.is_none() {
+            return Err(Error::DomainNotVerified { domain: row.domain });
+        }
+        let mut changes = Vec::new();
+        if row.join_mode != self.join_mode {
+            changes.push(changed("join_mode", name(row.join_mode), name(self.join_mode)));
+            row.join_mode = self.join_mode;
+        }
+        if row.join_role != join_role {
+            changes.push(changed("join_role", &row.join_role, &join_role));
+            row.join_role = join_role;
+        }
+        if !changes.is_empty() {
+            row.updated_at = unit.now;
+            row.version += 1;
+            domains::update(unit.transaction(), &row).await?;
+            unit.record(Change::DomainUpdated { domain: row.domain.clone(), changes });
+        }
+        Ok(pb::UpdateDomainResponse { domain: Some(shown(&row)) })
+    }
+}
+
+impl UpdateDomain {
+    /// The role in which people will join, which the caller may let them in with. That nobody may join needs no such right:
+    /// shutting a door lets no one in.
+    fn role(&self, unit: &Unit<'_, Member>) -> Result<String, Error> {
+        let opens = self.join_mode != JoinMode::Nobody;
+        let role = self.join_role.as_deref().unwrap_or(domains::default_role(&unit.app.policy));
+        if opens || self.join_role.is_some() {
+            if !domains::gives(&unit.policy, role) {
+                let description = domains::role_fault(&unit.policy);
+                return Err(Error::Fields(vec![Violation { field: "join_role".into(), description }]));
+            }
+            rules::may_invite(&unit.policy, &unit.actor.role, role)?;
+        }
+        Ok(role.to_owned())
+    }
+}
+
+fn changed(field: &str, before: &str, after: &str) -> FieldChange {
+    FieldChange { field: field.to_owned(), before: before.to_owned(), after: after.to_owned() }
+}
+
+/// As the log of events says it.
+fn name(join_mode: JoinMode) -> &'static str {
+    match join_mode {
+        JoinMode::Nobody => "nobody",
+        JoinMode::Request => "request",
+        JoinMode::Automatic => "automatic",
+    }
+}
+
+pub(super) struct ReleaseDomain {
+    domain: String,
+}
+
+impl Command for ReleaseDomain {
+    type Request = pb::ReleaseDomainRequest;
+    type Response = pb::ReleaseDomainResponse;
+    type Actor = Member;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        Ok(Self { domain: read(&request.domain)? })
+    }
+
+    async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        let row = claimed(unit, &self.domain).await?;
+        domains::delete(unit.transaction(), unit.scope(), &row.domain).await?;
+        unit.record(Change::DomainReleased { domain: row.domain.clone() });
+        Ok(pb::ReleaseDomainResponse { domain: Some(shown(&row)) })
+    }
+}
+
+/// A domain as the wire shows it.
+fn shown(row: &organization_domain::Model) -> pb::Domain {
+    let state = match row.verified_at {
+        None => pb::DomainState::Pending,
+        Some(_) => pb::DomainState::Verified,
+    };
+    pb::Domain {
+        organization_id: row.organization_id.to_string(),
+        domain: row.domain.clone(),
+        state: state.into(),
+        proof_record_name: domains::record_name(&row.domain),
+        proof_record_value: row.proof.clone(),
+        join_mode: shown_mode(row.join_mode).into(),
+        join_role: row.join_role.clone(),
+        create_time: Some(timestamp(row.created_at)),
+        verify_time: row.verified_at.map(timestamp),
+        etag: etag::of(row.version),
+    }
+}
+
+/// How people join, as the wire shows it.
+pub(crate) fn shown_mode(join_mode: JoinMode) -> pb::JoinMode {
+    match join_mode {
+        JoinMode::Nobody => pb::JoinMode::Nobody,
+        JoinMode::Request => pb::JoinMode::Request,
+        JoinMode::Automatic => pb::JoinMode::Automatic,
+    }
+}
