@@ -658,6 +658,7 @@ database_tests! {
         assert!(refused.is_ok(), "exactly as much as there can be: {refused:?}");
         assert_eq!(meetings.registers(meetings.recording("r3", "ann", 1)).await.expect_err("too much").is(), LIMIT);
         meetings.registers(meetings.recording("r4", "ann", 0)).await.expect("takes nothing");
+        assert_eq!(meetings.registers(meetings.recording("r4", "ann", 1)).await.expect_err("grows").is(), LIMIT);
         meetings.registers(meetings.recording("r2", "ann", 8)).await.expect("shrinks");
         assert_eq!(ann.counters().await, (most + 8, 3, 0));
         world.end().await;
