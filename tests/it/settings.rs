@@ -16,15 +16,8 @@ use crate::harness::world::{Setup, World, roomy};
 use crate::harness::{Backend, database_tests};
 
 impl Person {
-    /// Gets the settings, or is refused.
-    async fn tries_to_get_settings(&self) -> Result<pb::OrganizationSettings, Refused> {
-        let request = pb::GetOrganizationSettingsRequest { organization_id: self.organization_id.clone() };
-        let answered = answer(self.organizations().get_organization_settings(request).await)?;
-        Ok(answered.settings.expect("settings"))
-    }
-
-    async fn settings(&self) -> pb::OrganizationSettings {
-        self.tries_to_get_settings().await.expect("the settings")
+    async fn chosen(&self) -> pb::OrganizationSettings {
+        self.settings().await.expect("the settings")
     }
 
     /// Changes the fields of a mask, or is refused.
@@ -110,7 +103,7 @@ database_tests! {
     async fn the_look_of_an_organization_is_chosen_and_its_logo_is_one(backend: Backend) {
         let world = World::new(backend).await;
         let ann = world.person("ann").founds("Acme").await;
-        let before = ann.settings().await;
+        let before = ann.chosen().await;
         assert_eq!((before.etag.as_str(), before.update_time), ("v0", None));
         assert_eq!(before.organization_id, ann.organization_id);
         assert_eq!(before.branding, Some(pb::Branding::default()));
@@ -123,7 +116,7 @@ database_tests! {
         let chosen = ann.chooses(&["branding"], branding(logo, "#1A2b3C", " #FFF000 ")).await;
         assert_eq!(chosen.branding, branding(logo, "#1a2b3c", "#fff000").branding);
         assert_eq!((chosen.etag.as_str(), chosen.update_time), ("v1", Some(world.wire_time())));
-        assert_eq!(ann.settings().await, chosen);
+        assert_eq!(ann.chosen().await, chosen);
         let organization = ann.organization().await;
         assert_eq!((organization.logo_uri.as_str(), organization.etag.as_str()), (logo, "v2"));
         assert_eq!(organization.update_time, Some(world.wire_time()));
@@ -145,7 +138,7 @@ database_tests! {
         let other = "https://acme.example/other.svg";
         let changed = pb::Organization { logo_uri: other.into(), ..Default::default() };
         ann.tries_to_update(&["logo_uri"], changed).await.unwrap();
-        let shown = ann.settings().await;
+        let shown = ann.chosen().await;
         assert_eq!(shown.branding.as_ref().unwrap().logo_uri, other);
         assert_eq!(shown.branding.as_ref().unwrap().primary_color, "#1a2b3c");
         let refused = ann.tries_to_choose(&["branding.primary_color"], chosen).await.unwrap_err();
@@ -154,7 +147,7 @@ database_tests! {
         // Another name is no other settings.
         let renamed = pb::Organization { name: "Acme Ltd".into(), ..Default::default() };
         ann.tries_to_update(&["name"], renamed).await.unwrap();
-        assert_eq!(ann.settings().await, shown);
+        assert_eq!(ann.chosen().await, shown);
         // Colours alone leave the organization as it was.
         let organization = ann.organization().await;
         let recolored = pb::OrganizationSettings { etag: shown.etag, ..branding("ignored", "#000000", "ignored") };
@@ -171,7 +164,7 @@ database_tests! {
     async fn a_logo_of_the_organization_makes_what_was_read_of_default_settings_old(backend: Backend) {
         let world = World::new(backend).await;
         let ann = world.person("ann").founds("Acme").await;
-        let read = ann.settings().await;
+        let read = ann.chosen().await;
         let logo = pb::Organization { logo_uri: "https://acme.example/logo.svg".into(), ..Default::default() };
         ann.tries_to_update(&["logo_uri"], logo).await.unwrap();
         let refused = ann.tries_to_choose(&["branding"], read).await.unwrap_err();
@@ -213,7 +206,7 @@ database_tests! {
         }));
         assert_eq!(chosen.ai, Some(pb::AiSettings { allowed_models: strings(&["large", "small"]), ..all.ai.unwrap() }));
         assert_eq!(chosen.setup.as_ref().unwrap().dismissed_steps, [1, 4]);
-        assert_eq!(ann.settings().await, chosen);
+        assert_eq!(ann.chosen().await, chosen);
         let told = told(&world, &ann.organization_id, events).await;
         assert_eq!(told, [("settings.updated".into(), json!({ "changes": [
             changed("security.allowed_sign_in_methods", "", "SIGN_IN_METHOD_PASSKEY, SIGN_IN_METHOD_SAML"),
@@ -258,7 +251,7 @@ database_tests! {
         };
         let shown = answer(ann.organizations().update_organization_settings(rehearsal).await).unwrap().settings.unwrap();
         assert!(shown.setup.unwrap().dismissed);
-        assert_eq!(ann.settings().await, cleared);
+        assert_eq!(ann.chosen().await, cleared);
         world.end().await;
     }
 
@@ -357,7 +350,7 @@ database_tests! {
         let mfa = || security(pb::SecuritySettings { mfa_required: true, ..Default::default() });
         for (name, role, sees) in [("bill", "billing_admin", true), ("uma", "user_admin", true), ("mia", "member", false)] {
             let person = ann.brings(name, role).await;
-            let seen = person.tries_to_get_settings().await;
+            let seen = person.settings().await;
             let seen = seen.map_err(|refused| refused.reason);
             assert_eq!(seen, if sees { Ok(mine.clone()) } else { Err("ROLE_LACKS_PERMISSION".into()) }, "{role}");
             // Also with a mask that is none: who may not hears only that.
@@ -369,15 +362,15 @@ database_tests! {
         // A service reads them and changes nothing under its own name.
         let mut product = world.service("product");
         product.organization_id.clone_from(&ann.organization_id);
-        assert_eq!(product.settings().await, mine);
+        assert_eq!(product.chosen().await, mine);
         let refused = product.tries_to_choose(&["security.mfa_required"], mfa()).await.unwrap_err();
         assert_eq!(refused.is(), (Code::PermissionDenied, "USER_REQUIRED"));
         // Another organization's are not seen.
         let mut zed = world.person("zed").founds("Other").await;
         zed.organization_id.clone_from(&ann.organization_id);
-        assert_eq!(zed.tries_to_get_settings().await.unwrap_err().is(), (Code::PermissionDenied, "ORGANIZATION_MISMATCH"));
+        assert_eq!(zed.settings().await.unwrap_err().is(), (Code::PermissionDenied, "ORGANIZATION_MISMATCH"));
         ann.deletes_organization().await;
-        assert_eq!(ann.tries_to_get_settings().await.unwrap_err().is(), (Code::FailedPrecondition, "ORGANIZATION_DELETED"));
+        assert_eq!(ann.settings().await.unwrap_err().is(), (Code::FailedPrecondition, "ORGANIZATION_DELETED"));
         world.end().await;
     }
 
@@ -464,7 +457,7 @@ database_tests! {
         let world = World::with(backend, Setup { servers: 2, ..roomy() }).await;
         let ann = world.person("ann").founds("Acme").await;
         for round in 0..10 {
-            let read = ann.settings().await;
+            let read = ann.chosen().await;
             let calls = (0..4).map(|number| {
                 let person = spread(&world, &ann, number);
                 let color = format!("#0000{round}{number}");
@@ -478,7 +471,7 @@ database_tests! {
             }
             assert_eq!(ends, BTreeMap::from([("OK".into(), 1), ("ETAG_MISMATCH".into(), 3)]));
             let won = outcomes.into_iter().find_map(Result::ok).expect("one won");
-            assert_eq!(ann.settings().await, won);
+            assert_eq!(ann.chosen().await, won);
         }
         world.end().await;
     }
