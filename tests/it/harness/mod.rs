@@ -11,6 +11,7 @@ pub(crate) mod raw;
 pub(crate) mod refused;
 pub(crate) mod replay;
 pub(crate) mod tenant;
+pub(crate) mod workspaces;
 pub(crate) mod world;
 
 /// The databases that every rule is tested on.

@@ -3,13 +3,13 @@
 //! Stricter than the service needs: every event must fit the state before it, and after each call the rules about seats
 //! and the top role must hold at its instant. What races did to the books cannot hide from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveEnum as _, ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde_json::Value;
 use tenantry::auth::policy::RolePolicy;
-use tenantry::entity::{event, invitation, membership, subscription};
+use tenantry::entity::{event, invitation, membership, subscription, workspace, workspace_member};
 use uuid::Uuid;
 
 use super::world::World;
@@ -20,6 +20,8 @@ struct State {
     members: BTreeMap<String, (String, bool)>,
     /// State, role and expiry.
     invitations: BTreeMap<String, (&'static str, String, DateTime<Utc>)>,
+    /// Who is assigned to each.
+    workspaces: BTreeMap<String, BTreeSet<String>>,
     seats: i64,
     deleted: bool,
 }
@@ -40,6 +42,11 @@ pub(crate) async fn replay(world: &World, organization_id: &str) -> Vec<String> 
     let members = members.expect("the members can be read");
     let invited = invitation::Entity::find().filter(invitation::Column::OrganizationId.eq(id)).all(&database).await;
     let invited = invited.expect("the invitations can be read");
+    let assigned =
+        workspace_member::Entity::find().filter(workspace_member::Column::OrganizationId.eq(id)).all(&database);
+    let assigned = assigned.await.expect("the assignments can be read");
+    let workspaces = workspace::Entity::find().filter(workspace::Column::OrganizationId.eq(id)).all(&database).await;
+    let workspaces = workspaces.expect("the workspaces can be read");
     let subscription = subscription::Entity::find_by_id(id).one(&database).await.expect("it can be read");
     database.close().await.expect("a connection can be closed");
 
@@ -62,6 +69,12 @@ pub(crate) async fn replay(world: &World, organization_id: &str) -> Vec<String> 
         invited.into_iter().map(|row| (row.invitation_id.to_string(), row.state.to_value(), row.role)).collect();
     let rows: BTreeMap<_, _> = states.iter().map(|(id, state, role)| (id.clone(), (state.as_str(), role))).collect();
     assert_eq!(told, rows, "the log tells of other invitations than there are");
+    let mut rows: BTreeMap<String, BTreeSet<String>> =
+        workspaces.into_iter().map(|row| (row.workspace_id.to_string(), BTreeSet::new())).collect();
+    for row in assigned {
+        rows.get_mut(&row.workspace_id.to_string()).expect("a workspace").insert(row.user_id);
+    }
+    assert_eq!(state.workspaces, rows, "the log tells of other assignments than there are");
     assert_eq!(subscription.map(|row| row.seats), Some(state.seats), "the log tells of other seats than there are");
     log.into_iter().map(|event| event.r#type).collect()
 }
@@ -115,6 +128,7 @@ impl State {
                     assert_eq!((*state, role), ("accepted", &text("role")), "{event:?}");
                 }
                 assert!(self.members.insert(text("user_id"), (text("role"), false)).is_none(), "{event:?}");
+                self.assign(event, "workspace_ids");
             }
             "member.role_changed" => {
                 let member = self.member(&text("user_id"), event);
@@ -124,6 +138,9 @@ impl State {
             "member.removed" | "member.left" => {
                 let gone = self.members.remove(&text("user_id"));
                 assert_eq!(gone.map(|(role, _)| role), Some(text("role")), "{event:?}");
+                self.unassign(event, "workspace_ids");
+                let left = self.workspaces.values().any(|members| members.contains(&text("user_id")));
+                assert!(!left, "not all assignments are named: {event:?}");
             }
             "member.suspended" => {
                 assert!(!std::mem::replace(&mut self.member(&text("user_id"), event).1, true), "{event:?}");
@@ -139,8 +156,46 @@ impl State {
                 assert_eq!(former, text("former_holder_role"), "{event:?}");
                 self.member(&text("to_user_id"), event);
             }
+            "workspace.created" => {
+                assert!(self.workspaces.insert(text("workspace_id"), BTreeSet::new()).is_none(), "{event:?}");
+            }
+            "workspace.updated" => assert!(self.workspaces.contains_key(&text("workspace_id")), "{event:?}"),
+            "workspace.deleted" => {
+                let members = self.workspaces.remove(&text("workspace_id")).map(|members| members.len());
+                assert_eq!(members, usize::try_from(number("unassigned_members")).ok(), "{event:?}");
+            }
+            "member.workspaces_changed" => {
+                self.member(&text("user_id"), event);
+                assert!(self.unassign(event, "removed") + self.assign(event, "added") > 0, "no change: {event:?}");
+            }
             unknown => panic!("the replay does not know {unknown}"),
         }
+    }
+
+    /// Assigns the member to the workspaces that the event names in a field, and says how many those are.
+    fn assign(&mut self, event: &event::Model, field: &str) -> usize {
+        self.in_each(event, field, |members, user_id| members.insert(user_id))
+    }
+
+    /// The same, the other way round.
+    fn unassign(&mut self, event: &event::Model, field: &str) -> usize {
+        self.in_each(event, field, |members, user_id| members.remove(&user_id))
+    }
+
+    fn in_each(
+        &mut self,
+        event: &event::Model,
+        field: &str,
+        change: impl Fn(&mut BTreeSet<String>, String) -> bool,
+    ) -> usize {
+        let named = event.payload[field].as_array().unwrap_or_else(|| panic!("no {field} in {event:?}"));
+        for workspace_id in named {
+            let user_id = event.payload["user_id"].as_str().expect("a user").to_owned();
+            let members = workspace_id.as_str().and_then(|id| self.workspaces.get_mut(id));
+            let members = members.unwrap_or_else(|| panic!("no workspace {workspace_id} at {event:?}"));
+            assert!(change(members, user_id), "no change: {event:?}");
+        }
+        named.len()
     }
 
     fn member(&mut self, user_id: &str, event: &event::Model) -> &mut (String, bool) {
