@@ -3,7 +3,7 @@
 //! By the time they joined, the assignments themselves are walked, which are in this order. In any other order it depends on
 //! how many there are: few are looked up and sorted; of many, one meets some soon in the list of all.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SimpleExpr, SubQueryStatement};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, Query, SimpleExpr, SubQueryStatement};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, QueryFilter as _,
     QuerySelect as _, RelationDef, Select,
@@ -19,7 +19,7 @@ use crate::sql;
 use crate::workspace::assignments;
 
 /// Up to how many members of a workspace are looked up one by one.
-const FEW: usize = 2048;
+const FEW: usize = 512;
 
 /// The columns that say where a row stands in a list: organization, key, user.
 pub(super) type Order = [SimpleExpr; 3];
@@ -51,12 +51,16 @@ pub(super) async fn only(
     }
     let limit = u64::try_from(FEW + 1).unwrap_or(u64::MAX);
     let user_ids = assignments::list_members(connection, scope, workspace_id, limit).await?;
-    let rows = if user_ids.len() > FEW {
-        rows.filter(is_assigned(scope, workspace_id))
-    } else {
-        rows.filter(C::UserId.is_in(sql::padded(user_ids)))
-    };
-    Ok((rows, order))
+    if user_ids.len() > FEW {
+        return Ok((rows.filter(is_assigned(scope, workspace_id)), order));
+    }
+    let [organization, key, user_id] = order;
+    Ok((rows.filter(C::UserId.is_in(sql::padded(user_ids))), [organization, of_no_index(key), user_id]))
+}
+
+/// The same value in a form that no index is in the order of. By one SQLite would walk all members, to sort none.
+fn of_no_index(key: SimpleExpr) -> SimpleExpr {
+    Func::coalesce([key.clone(), key]).into()
 }
 
 fn assignment() -> RelationDef {

@@ -23,7 +23,11 @@ const LACKS: (Code, &str) = (Code::PermissionDenied, "ROLE_LACKS_PERMISSION");
 const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_FIELDS");
 const LIMIT: (Code, &str) = (Code::FailedPrecondition, "LIMIT_REACHED");
 const TAKEN: (Code, &str) = (Code::AlreadyExists, "ROOM_SLUG_TAKEN");
+const EVENT: &str = "member.workspaces_changed";
 const NOBODYS: &str = "01234567-89ab-7cde-8f01-23456789abcd";
+
+/// A call of one kind or another.
+type Call = std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>> + Send>>;
 
 /// The events of these types, each with its payload, in their order.
 async fn told(world: &World, organization_id: &str, types: &[&str]) -> Vec<(String, Value)> {
@@ -314,14 +318,14 @@ database_tests! {
         let refused = ann.tries_to_update_workspace(&["name", "slug"], wish).await.expect_err("faulty");
         assert_eq!(refused.fields, ["workspace_id", "workspace.name", "workspace.slug"]);
         assert_eq!(ann.workspace(&id).await, Ok(sales));
-        let faulty = ListWorkspacesRequest {
+        let wrong = ListWorkspacesRequest {
             kind: 5,
             user_id: "\n".into(),
             search: "x".repeat(101),
             page_size: -1,
             ..Default::default()
         };
-        let refused = ann.tries_to_list_workspaces(&faulty).await.expect_err("faulty");
+        let refused = ann.tries_to_list_workspaces(&wrong).await.expect_err("faulty");
         assert_eq!(refused.fields, ["user_id", "kind", "search", "page_size"]);
         let refused = ann.tries_to_list_workspace_members("?", 0, "").await.expect_err("faulty");
         assert_eq!(refused.fields, ["workspace_id"]);
@@ -431,7 +435,6 @@ database_tests! {
         let changed = |added: &[&str], removed: &[&str]| {
             json!({"user_id": "bob", "added": sorted(added), "removed": sorted(removed)})
         };
-        const EVENT: &str = "member.workspaces_changed";
         assert_eq!(ann.tries_to_assign("bob", &[b, a, b]).await, Ok(sorted(&[a, b])));
         assert_eq!(last(&world, &ann.organization_id, EVENT).await, changed(&[a, b], &[]));
         assert_eq!(ann.tries_to_assign("bob", &[b, c]).await, Ok(sorted(&[b, c])));
@@ -835,7 +838,6 @@ database_tests! {
             let sent = ann.tries_to_invite_to(&[&format!("{fay}@example.com")], &[&doomed, &other]).await.expect("sent");
             let token = sent[0].token.clone();
             let guest = world.person(&fay);
-            type Call = std::pin::Pin<Box<dyn Future<Output = Result<(), Refused>> + Send>>;
             let by = |person: &Person, number: usize| spread(&world, person, number);
             let (one, two, three, four) = (by(&ann, round), by(&ann, round + 1), by(&guest, round), by(&leaver, round + 1));
             let (id, to) = (doomed.clone(), doomed.clone());

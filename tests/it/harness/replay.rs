@@ -174,7 +174,7 @@ impl State {
 
     /// Assigns the member to the workspaces that the event names in a field, and says how many those are.
     fn assign(&mut self, event: &event::Model, field: &str) -> usize {
-        self.in_each(event, field, |members, user_id| members.insert(user_id))
+        self.in_each(event, field, BTreeSet::insert)
     }
 
     /// The same, the other way round.
