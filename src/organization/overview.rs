@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, Order, Query, SelectStatement};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryResult, QuerySelect as _,
     RelationDef,
@@ -69,6 +69,9 @@ pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime
         .column(I::InvitationId)
         .from(invitation::Entity)
         .and_where(I::OrganizationId.eq(id))
+        // In the order of the key, so that it is walked and not the table, where other organizations may have the most rows.
+        .order_by(I::OrganizationId, Order::Asc)
+        .order_by(I::InvitationId, Order::Asc)
         .limit(1)
         .to_owned();
     let some = Query::select().expr(Expr::cust("count(*)")).from_subquery(first, "first").to_owned();
