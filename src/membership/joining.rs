@@ -79,7 +79,7 @@ pub async fn check_address<A>(_: &Unit<'_, A>, _: &organization::Model, _: &Emai
     Ok(())
 }
 
-/// Somebody who comes in by a domain.
+/// Somebody who comes in.
 #[derive(Clone, Debug)]
 pub struct Entrance {
     /// Who.
@@ -88,15 +88,17 @@ pub struct Entrance {
     pub profile: Profile,
     /// In which role.
     pub role: String,
-    /// The invitation that waits for their address, which ends with this: it gives them its seat.
+    /// The open invitation that waits for their address, which ends with this: it gives them its seat.
     pub invitation: Option<invitation::Model>,
+    /// Whether it is by this invitation that they come, and not by the domain of their address.
+    pub invited: bool,
 }
 
 /// Lets them in: they are a member from now on, and whatever waited for them has ended.
 pub async fn enter<A>(unit: &mut Unit<'_, A>, entrance: Entrance) -> Result<membership::Model, Error> {
-    let Entrance { identity, profile, role, mut invitation } = entrance;
+    let Entrance { identity, profile, role, mut invitation, invited } = entrance;
     let user_id = identity.user_id.clone();
-    let invitation_id = invitation.as_ref().map(|invitation| invitation.invitation_id);
+    let invitation_id = invitation.as_ref().filter(|_| invited).map(|invitation| invitation.invitation_id);
     match &mut invitation {
         Some(invitation) => {
             invitations::end(unit, &mut [invitation], InvitationState::Accepted, Some(&user_id)).await?;
@@ -112,7 +114,7 @@ pub async fn enter<A>(unit: &mut Unit<'_, A>, entrance: Entrance) -> Result<memb
         user_id,
         role,
         invitation_id,
-        domain: Some(domains::of_email(&identity.email).to_owned()),
+        domain: (!invited).then(|| domains::of_email(&identity.email).to_owned()),
         workspace_ids: Vec::new(),
     });
     Ok(member)

@@ -91,20 +91,20 @@ impl Command for JoinOrganization {
         let domain = domains::find(unit.transaction(), unit.scope(), domain).await?;
         let invitation = joining::find_invitation(unit, &identity.email.normalized).await?;
         let way = joining::way_in(&unit.policy, domain.as_ref(), invitation.clone(), unit.now);
-        let (role, invitation) = match (way, open) {
+        let (role, invitation, invited) = match (way, open) {
             (Way::Closed, None) => return Err(Error::JoiningNotOpen),
             (Way::Closed | Way::Request(_), Some(open)) => return Ok(waiting(&open)),
             (Way::Request(role), None) => {
                 joining::check_address(unit, &organization, &identity.email).await?;
                 return Ok(waiting(&joining::ask(unit, &identity, &self.profile, role).await?));
             }
-            (Way::Invited(invitation), _) => (invitation.role.clone(), Some(*invitation)),
-            // One whose role cannot be given any more ends as well, if it is open: its seat is theirs all the same.
-            (Way::Automatic(role), _) => (role, invitation.filter(|found| rules::open(found, unit.now).is_ok())),
+            (Way::Invited(invitation), _) => (invitation.role.clone(), Some(*invitation), true),
+            // An open one whose role cannot be given any more ends as well: its seat is theirs all the same.
+            (Way::Automatic(role), _) => (role, invitation.filter(|found| rules::open(found, unit.now).is_ok()), false),
         };
         joining::check_address(unit, &organization, &identity.email).await?;
         joining::settle(unit, &identity.user_id).await?;
-        let entrance = Entrance { identity, profile: self.profile.clone(), role, invitation };
+        let entrance = Entrance { identity, profile: self.profile.clone(), role, invitation, invited };
         Ok(joined(&joining::enter(unit, entrance).await?))
     }
 }

@@ -110,7 +110,7 @@ impl Command for ApproveJoinRequest {
         unit.record(Change::JoinRequestApproved { join_request_id: request.join_request_id, user_id: user_id.clone() });
         let profile = Profile { display_name: request.display_name.clone(), avatar_uri: request.avatar_uri.clone() };
         let identity = Identity { user_id, email };
-        let member = joining::enter(unit, Entrance { identity, profile, role, invitation }).await?;
+        let member = joining::enter(unit, Entrance { identity, profile, role, invitation, invited: false }).await?;
         Ok(pb::ApproveJoinRequestResponse { member: Some(shown(&member)), join_request: Some(shown_request(&request)) })
     }
 }

@@ -1,8 +1,10 @@
 //! What the tests stand on.
 
 pub(crate) mod binary;
+pub(crate) mod domains;
 pub(crate) mod members;
 pub(crate) mod methods;
+pub(crate) mod name_server;
 pub(crate) mod person;
 pub(crate) mod postgres;
 pub(crate) mod product;

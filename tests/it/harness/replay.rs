@@ -105,6 +105,7 @@ impl State {
         match event.r#type.as_str() {
             "organization.created" => self.seats = number("seats"),
             "organization.updated" | "settings.updated" | "billing_profile.updated" => {}
+            of_joining if of_joining.starts_with("domain.") || of_joining.starts_with("join_request.") => {}
             "organization.deleted" => self.deleted = true,
             "organization.undeleted" => assert!(std::mem::take(&mut self.deleted), "not deleted at {event:?}"),
             "subscription.seats_changed" => {

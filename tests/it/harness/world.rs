@@ -1,5 +1,6 @@
 //! A world for one test: a database of its own, a clock that stands still, one or more servers on it, and people.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::database::{Database, DatabaseSettings};
 use tenantry::deployment;
+use tenantry::dns::{Dns, Source};
 use tenantry::lanes::Lanes;
 use tenantry::server::{self, Parts};
 use tokio::net::TcpListener;
@@ -38,11 +40,13 @@ pub(crate) struct Setup {
     pub(crate) tokens: Option<TokenSettings>,
     /// How many servers there are. SQLite has one, whatever is asked.
     pub(crate) servers: usize,
+    /// Who is asked for TXT records; the zone file that [`World::sets_txt`] writes when absent.
+    pub(crate) dns: Option<Dns>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { policy: "owner-billing".into(), plans: None, trust_metadata: true, tokens: None, servers: 1 }
+        Self { policy: "owner-billing".into(), plans: None, trust_metadata: true, tokens: None, servers: 1, dns: None }
     }
 }
 
@@ -76,7 +80,7 @@ pub(crate) struct World {
     pub(crate) servers: Vec<RunningServer>,
     pub(crate) url: String,
     database_name: Option<String>,
-    _directory: TempDir,
+    directory: TempDir,
     ended: bool,
 }
 
@@ -100,16 +104,9 @@ impl World {
         };
         let start = DateTime::parse_from_rfc3339("2026-01-05T09:00:00Z").expect("a time").to_utc();
         let clock = ManualClock::starting_at(start);
-        let mut world = Self {
-            backend,
-            clock,
-            setup,
-            servers: Vec::new(),
-            url,
-            database_name,
-            _directory: directory,
-            ended: false,
-        };
+        let mut world =
+            Self { backend, clock, setup, servers: Vec::new(), url, database_name, directory, ended: false };
+        world.writes_zone("");
         let servers = if backend == Backend::Sqlite { 1 } else { world.setup.servers };
         for _ in 0..servers {
             world.start_server().await;
@@ -137,6 +134,7 @@ impl World {
             clock,
             policy,
             catalogue,
+            dns: self.setup.dns.clone().unwrap_or(Source::Zone(self.zone()).into()),
             invitation_lifetime: TimeDelta::days(7),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -146,6 +144,22 @@ impl World {
         let task = tokio::spawn(server::serve(listener, parts, stop.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
         self.servers.push(RunningServer { address, channel, app, stop, task });
+    }
+
+    /// The file in which the domain name system of this world stands.
+    fn zone(&self) -> PathBuf {
+        self.directory.path().join("zone")
+    }
+
+    /// Says everything that there is in the domain name system.
+    pub(crate) fn writes_zone(&self, zone: &str) {
+        std::fs::write(self.zone(), zone).expect("the zone file can be written");
+    }
+
+    /// Adds a TXT record to the domain name system.
+    pub(crate) fn sets_txt(&self, name: &str, value: &str) {
+        let zone = std::fs::read_to_string(self.zone()).expect("the zone file can be read");
+        self.writes_zone(&format!("{zone}{name}. 60 IN TXT \"{value}\"\n"));
     }
 
     /// A channel to the first server.
