@@ -72,8 +72,8 @@ async fn release(app: &App) -> Result<bool, Error> {
     let _turn = app.lanes.turn(organization_id).await;
     let transaction = app.database.begin().await?;
     let scope = Scope::of_newcomer(organization_id);
-    if entry::lock(&transaction, scope).await?.is_some() {
-        entry::release_some(&transaction, scope, app.clock.now(), ROWS_AT_ONCE).await?;
+    if let Some(organization) = entry::lock(&transaction, scope).await? {
+        entry::release_some(&transaction, &organization, app.clock.now(), ROWS_AT_ONCE).await?;
     }
     transaction.commit().await?;
     Ok(true)

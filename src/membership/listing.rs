@@ -2,14 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, Order, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
-};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, Order, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{assigned, invitations};
+use super::{invitations, search};
 use crate::auth::scope::Scope;
 use crate::entity::membership::Column as C;
 use crate::entity::{invitation, membership};
@@ -80,7 +77,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    fn order(&self) -> Order {
+    pub(super) fn order(&self) -> Order {
         if self.descending { Order::Desc } else { Order::Asc }
     }
 
@@ -118,41 +115,6 @@ impl Listing {
     }
 }
 
-/// Lists members after a position.
-pub async fn list(
-    connection: &impl ConnectionTrait,
-    scope: Scope,
-    listing: &Listing,
-    after: Option<&Position>,
-    limit: u64,
-) -> Result<Vec<membership::Model>, DbErr> {
-    let mut rows = membership::Entity::find().filter(C::OrganizationId.eq(scope.organization_id()));
-    if !listing.roles.is_empty() {
-        rows = rows.filter(C::Role.is_in(sql::padded(listing.roles.clone())));
-    }
-    match (listing.active, listing.suspended) {
-        (true, true) => {}
-        (true, false) => rows = rows.filter(C::SuspendedAt.is_null()),
-        (false, true) => rows = rows.filter(C::SuspendedAt.is_not_null()),
-        (false, false) => return Ok(Vec::new()),
-    }
-    if !listing.search.is_empty() {
-        rows = rows.filter(contains(Expr::col(C::SearchText), &listing.search));
-    }
-    let (rows, [organization, key, user_id]) = assigned::only(connection, scope, listing, rows).await?;
-    let mut rows = rows;
-    if let Some(after) = after {
-        rows = rows.filter(beyond(listing, after, key.clone(), user_id.clone(), false));
-    }
-    // The organization stands in the order too, so that the index by it and the column is walked, not sorted.
-    rows.order_by(organization, listing.order())
-        .order_by(key, listing.order())
-        .order_by(user_id, listing.order())
-        .limit(limit)
-        .all(connection)
-        .await
-}
-
 /// Where somebody who is expected stands in a list of members.
 pub fn position_of_expected(listing: &Listing, row: &invitation::Model) -> Position {
     let key = match listing.order_by {
@@ -187,7 +149,7 @@ pub async fn list_expected(
         rows = rows.filter(I::Role.is_in(sql::padded(listing.roles.clone())));
     }
     if !listing.search.is_empty() {
-        rows = rows.filter(contains(Expr::col(I::SearchText), &listing.search));
+        rows = rows.filter(search::walks_to(connection, Expr::col(I::SearchText), &listing.search));
     }
     if let Some(after) = after {
         rows = rows.filter(beyond(listing, after, key.clone(), Expr::col(I::InvitationId), true));
@@ -199,16 +161,15 @@ pub async fn list_expected(
     rows.order_by(I::InvitationId, listing.order()).limit(limit).all(connection).await
 }
 
-/// Whether a column contains a text, `%` and `_` being letters like others.
-fn contains(column: SimpleExpr, text: &str) -> SimpleExpr {
-    use sea_orm::sea_query::LikeExpr;
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    column.like(LikeExpr::new(format!("%{escaped}%")).escape('\\'))
-}
-
 /// Whether a row of the organization stands beyond a position. Both databases enter an index that begins with the
 /// organization, the key and the id at this very place, however many rows lie before it.
-fn beyond(listing: &Listing, after: &Position, key: SimpleExpr, id: SimpleExpr, expected: bool) -> SimpleExpr {
+pub(super) fn beyond(
+    listing: &Listing,
+    after: &Position,
+    key: SimpleExpr,
+    id: SimpleExpr,
+    expected: bool,
+) -> SimpleExpr {
     if expected != after.expected {
         // At the same key members come before the expected ones; from the last to the first it is the other way round.
         let with_same_key = expected != listing.descending;

@@ -1,11 +1,13 @@
 //! Members, their roles, and the invitations by which they come.
 
+pub mod activity;
 mod assigned;
 pub mod invitations;
 pub mod joining;
 pub mod listing;
 pub mod rpc;
 pub mod rules;
+pub mod search;
 pub mod store;
 pub mod token;
 

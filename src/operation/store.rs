@@ -18,6 +18,7 @@ use crate::auth::policy::custom::CustomRole;
 use crate::auth::scope::Scope;
 use crate::entity::{custom_role, invitation, membership, organization};
 use crate::error::Error;
+use crate::organization::days::{self, Standing, Tally};
 
 /// Finds the organization.
 pub async fn find(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
@@ -117,15 +118,21 @@ pub async fn find_with_expired(connection: &impl ConnectionTrait, now: DateTime<
 }
 
 /// Takes some of the expired invitations of an organization off the books, both rows and counter. Only one who holds the
-/// organization's lock may.
+/// organization's lock may, and has read it since.
 pub async fn release_some(
     connection: &impl ConnectionTrait,
-    scope: Scope,
+    organization: &organization::Model,
     now: DateTime<Utc>,
     limit: u64,
 ) -> Result<(), Error> {
     use {invitation::Column as I, organization::Column as O};
-    let organization_id = scope.organization_id();
+    let organization_id = organization.organization_id;
+    // A day that has ended is remembered with the seats that were in use then.
+    let day = days::day_of(now, &organization.time_zone);
+    let (today, ended) = days::count_on(read_json(organization.today.as_ref())?, day, Tally::default());
+    if let Some(ended) = ended {
+        days::keep(connection, organization_id, &ended, Standing::of(organization)).await?;
+    }
     let some = Query::select()
         .column(I::InvitationId)
         .from(invitation::Entity)
@@ -141,6 +148,7 @@ pub async fn release_some(
         .await?;
     organization::Entity::update_many()
         .filter(O::OrganizationId.eq(organization_id))
+        .col_expr(O::Today, Expr::value(write_json(&today)?))
         .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(counted(released.rows_affected)?))
         .exec(connection)
         .await?;

@@ -70,10 +70,9 @@ struct Opening {
     pending: i64,
     top_role_members: i64,
     last_event_number: i64,
-    storage_bytes: i64,
-    recordings: i64,
     members_by_role: Option<BTreeMap<String, i64>>,
     today: Option<Today>,
+    standing: Standing,
     time_zone: String,
 }
 
@@ -85,22 +84,11 @@ impl Opening {
             pending: row.pending_invitations,
             top_role_members: row.top_role_members,
             last_event_number: row.last_event_number,
-            storage_bytes: row.storage_bytes,
-            recordings: row.recordings,
+            standing: Standing::of(row),
             members_by_role: store::roles_kept(row)?,
             today: store::read_json(row.today.as_ref())?,
             time_zone: row.time_zone.clone(),
         })
-    }
-
-    fn standing(&self) -> Standing {
-        Standing {
-            members: self.members,
-            seats_used: self.members + self.pending,
-            seats_total: self.seats_total,
-            storage_bytes: self.storage_bytes,
-            recordings: self.recordings,
-        }
     }
 }
 
@@ -301,7 +289,7 @@ impl<'a, A> Unit<'a, A> {
         let tally = Tally::of(&self.changes).plus(self.activity);
         let (today, ended) = days::count_on(self.opening.today.clone(), self.today(), tally);
         if let Some(ended) = ended {
-            days::keep(self.transaction, self.scope.organization_id(), &ended, self.opening.standing()).await?;
+            days::keep(self.transaction, self.scope.organization_id(), &ended, self.opening.standing).await?;
         }
         Ok(today)
     }

@@ -6,11 +6,15 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, Query, SimpleExpr};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::entity::organization_day;
+use crate::auth::scope::Scope;
+use crate::entity::{organization, organization_day};
 use crate::event::Change;
 
 /// What happened on a day, or on a part of it.
@@ -51,7 +55,50 @@ pub struct Standing {
     pub recordings: i64,
 }
 
+impl Standing {
+    /// How it stands by its counters.
+    #[must_use]
+    pub fn of(row: &organization::Model) -> Self {
+        Self {
+            members: row.active_members,
+            seats_used: row.active_members + row.pending_invitations,
+            seats_total: row.seats_total,
+            storage_bytes: row.storage_bytes,
+            recordings: row.recordings,
+        }
+    }
+
+    /// How it stood at the end of a day that was kept.
+    #[must_use]
+    pub fn of_day(row: &organization_day::Model) -> Self {
+        Self {
+            members: row.members,
+            seats_used: row.seats_used,
+            seats_total: row.seats_total,
+            storage_bytes: row.storage_bytes,
+            recordings: row.recordings,
+        }
+    }
+}
+
 impl Tally {
+    /// What happened on a day that was kept.
+    #[must_use]
+    pub fn of_day(row: &organization_day::Model) -> Self {
+        Self {
+            sign_ins: row.sign_ins,
+            active_members: row.active_members,
+            active_first_in_week: row.active_first_in_week,
+            active_first_in_month: row.active_first_in_month,
+            members_joined: row.members_joined,
+            members_left: row.members_left,
+            invitations_sent: row.invitations_sent,
+            invitations_accepted: row.invitations_accepted,
+            sessions: row.sessions,
+            session_seconds: row.session_seconds,
+        }
+    }
+
     /// What changes come to. Which members were active is not in them: that needs to know when each signed in before.
     #[must_use]
     pub fn of(changes: &[Change]) -> Self {
@@ -120,6 +167,31 @@ pub async fn keep(
     organization_day::Entity::insert(row.into_active_model()).exec_without_returning(connection).await.map(|_| ())
 }
 
+/// The days that were kept from `first` to `last`, and the last one before: by it is known how things stood in the beginning.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    first: NaiveDate,
+    last: NaiveDate,
+) -> Result<Vec<organization_day::Model>, DbErr> {
+    use organization_day::Column as C;
+    let before = Query::select()
+        .expr(Expr::col(C::Day).max())
+        .from(organization_day::Entity)
+        .and_where(C::OrganizationId.eq(scope.organization_id()))
+        .and_where(C::Day.lt(first))
+        .to_owned();
+    let begin = Func::coalesce([SimpleExpr::from(before), Expr::val(first)]);
+    organization_day::Entity::find()
+        .filter(C::OrganizationId.eq(scope.organization_id()))
+        .filter(Expr::col(C::Day).gte(begin))
+        .filter(C::Day.lte(last))
+        .order_by_asc(C::OrganizationId)
+        .order_by_asc(C::Day)
+        .all(connection)
+        .await
+}
+
 /// A day as its row has it.
 #[must_use]
 pub fn row(organization_id: Uuid, today: &Today, standing: Standing) -> organization_day::Model {
@@ -142,5 +214,54 @@ pub fn row(organization_id: Uuid, today: &Today, standing: Standing) -> organiza
         invitations_accepted: tally.invitations_accepted,
         sessions: tally.sessions,
         session_seconds: tally.session_seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{Days, TimeDelta};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ZONES: [&str; 5] = ["UTC", "Pacific/Kiritimati", "Etc/GMT+12", "Europe/Amsterdam", "America/St_Johns"];
+
+    proptest! {
+        /// What happens at which moments, the clock of another server being somewhat behind, in zones that change.
+        #[test]
+        fn the_days_that_are_kept_only_ever_get_later_and_lose_nothing(
+            happens in prop::collection::vec((-90..200_000i64, prop::sample::select(&ZONES[..]), 0..3i64), 1..80),
+        ) {
+            let mut now: DateTime<Utc> = "2026-03-27T20:00:00Z".parse().unwrap();
+            let mut under_way = None;
+            let mut kept: Vec<Today> = Vec::new();
+            let mut sign_ins = 0;
+            for (passed, zone, signed_in) in happens {
+                now += TimeDelta::seconds(passed);
+                let tally = Tally { sign_ins: signed_in, ..Tally::default() };
+                let (today, ended) = count_on(under_way, day_of(now, zone), tally);
+                prop_assert!(today.day >= day_of(now, zone));
+                // No further ahead than two places on Earth can be.
+                prop_assert!(today.day <= day_of(now, zone) + Days::new(2));
+                kept.extend(ended);
+                under_way = Some(today);
+                sign_ins += signed_in;
+            }
+            let days: Vec<Today> = kept.into_iter().chain(under_way).collect();
+            prop_assert!(days.is_sorted_by(|one, next| one.day < next.day));
+            prop_assert_eq!(days.iter().map(|day| day.tally.sign_ins).sum::<i64>(), sign_ins);
+        }
+    }
+
+    #[test]
+    fn a_day_begins_when_it_does_in_the_zone_also_where_clocks_are_turned() {
+        let day = |moment: &str, zone| day_of(moment.parse().unwrap(), zone).to_string();
+        // At night the clocks of Amsterdam go from 02:00 to 03:00, and in autumn from 03:00 to 02:00.
+        assert_eq!(day("2026-03-28T22:59:59Z", "Europe/Amsterdam"), "2026-03-28");
+        assert_eq!(day("2026-03-28T23:00:00Z", "Europe/Amsterdam"), "2026-03-29");
+        assert_eq!(day("2026-03-29T21:59:59Z", "Europe/Amsterdam"), "2026-03-29");
+        assert_eq!(day("2026-03-29T22:00:00Z", "Europe/Amsterdam"), "2026-03-30");
+        assert_eq!(day("2026-10-25T22:59:59Z", "Europe/Amsterdam"), "2026-10-25");
+        assert_eq!(day("2026-10-25T23:00:00Z", "Europe/Amsterdam"), "2026-10-26");
     }
 }

@@ -1,5 +1,6 @@
 //! Organizations: made, found, changed, deleted and undeleted.
 
+pub mod analytics;
 pub mod days;
 pub mod domains;
 pub mod overview;

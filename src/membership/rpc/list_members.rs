@@ -6,7 +6,7 @@ use crate::entity::{invitation, membership};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::membership::listing::{self, Listing, OrderBy, Position};
-use crate::membership::store;
+use crate::membership::{search, store};
 use crate::operation::{Query, Reader};
 use crate::page::Page;
 use crate::pb::{self, MemberState};
@@ -84,7 +84,8 @@ impl Query for ListMembers {
             return Ok(pb::ListMembersResponse::default());
         }
         let (after, limit) = (self.page.after.as_ref(), self.page.size + 1);
-        let members = listing::list(connection, scope, listing, after, limit).await?;
+        let size = reader.organization()?.active_members;
+        let members = search::list(&reader.app.database, scope, size, listing, after, limit).await?;
         let expected = if self.expected {
             listing::list_expected(connection, scope, listing, reader.now, after, limit).await?
         } else {

@@ -9,7 +9,7 @@ use crate::entity::membership;
 use crate::error::Error;
 use crate::event::Change;
 use crate::fields::Fields;
-use crate::membership::{Profile, store};
+use crate::membership::{Profile, activity, store};
 use crate::operation::{Command, Trusted, Unit};
 use crate::pb;
 
@@ -47,6 +47,9 @@ impl Command for RecordSignIn {
         let mut changed = Vec::new();
         // An older sign-in that is told late says nothing about the member as they are now.
         if at >= row.last_sign_in_at {
+            // One that is ahead of this server's clock is of now: the next day has not begun here.
+            let (last, day) = (unit.day_of(row.last_sign_in_at), unit.day_of(at.min(unit.now)));
+            unit.count_activity(activity::of_sign_in(last, day, unit.today()));
             row.last_sign_in_at = at;
             changed = self.apply(&mut row);
             store::index(&mut row);

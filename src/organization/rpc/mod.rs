@@ -1,5 +1,6 @@
 //! OrganizationService on the wire: a file for each RPC or family, and how an organization is shown.
 
+mod analytics;
 mod create;
 mod delete;
 pub(crate) mod domains;
@@ -37,7 +38,7 @@ forward! { OrganizationService:
     get_organization_settings(GetOrganizationSettingsRequest) -> GetOrganizationSettingsResponse: operation::read::<settings::GetOrganizationSettings>;
     update_organization_settings(UpdateOrganizationSettingsRequest) -> UpdateOrganizationSettingsResponse: operation::change::<settings::UpdateOrganizationSettings>;
     get_organization_overview(GetOrganizationOverviewRequest) -> GetOrganizationOverviewResponse: operation::read::<overview::GetOrganizationOverview>;
-    query_analytics(QueryAnalyticsRequest) -> QueryAnalyticsResponse: operation::unwritten;
+    query_analytics(QueryAnalyticsRequest) -> QueryAnalyticsResponse: operation::read::<analytics::QueryAnalytics>;
     claim_domain(ClaimDomainRequest) -> ClaimDomainResponse: operation::change::<domains::ClaimDomain>;
     verify_domain(VerifyDomainRequest) -> VerifyDomainResponse: operation::change::<domains::VerifyDomain>;
     list_domains(ListDomainsRequest) -> ListDomainsResponse: operation::read::<domains::ListDomains>;

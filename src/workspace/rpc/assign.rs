@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::event::Change;
 use crate::fields::{BATCH_MAXIMUM, Fields};
-use crate::membership::listing::{self, Listing, OrderBy, Position};
-use crate::membership::{rpc as members, store};
+use crate::membership::listing::{Listing, OrderBy, Position};
+use crate::membership::{rpc as members, search, store};
 use crate::operation::{Command, Member, Query, Reader, Unit};
 use crate::page::Page;
 use crate::pb;
@@ -48,7 +48,8 @@ impl Query for ListWorkspaceMembers {
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         find_seen(reader, self.workspace_id).await?.ok_or_else(|| missing(self.workspace_id))?;
         let (after, limit) = (self.page.after.as_ref(), self.page.size + 1);
-        let mut rows = listing::list(reader.connection(), reader.scope, &self.listing, after, limit).await?;
+        let size = reader.organization()?.active_members;
+        let mut rows = search::list(&reader.app.database, reader.scope, size, &self.listing, after, limit).await?;
         let next_page_token = self.page.cut(&mut rows, |row| self.listing.position(row))?;
         Ok(pb::ListWorkspaceMembersResponse { members: rows.iter().map(members::shown).collect(), next_page_token })
     }
