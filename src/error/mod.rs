@@ -11,6 +11,7 @@ use sea_orm::DbErr;
 use uuid::Uuid;
 
 use crate::auth::caller::IdentityFault;
+use crate::auth::policy::Right;
 use crate::pb::Permission;
 
 pub use details::DOMAIN;
@@ -54,6 +55,8 @@ pub enum Error {
     RoleStale { permission: Permission, claimed: String, stored: String },
     #[error("the role may not manage that role")]
     RoleAboveCaller { role: String, target_role: String },
+    #[error("the role would have what the caller's has not")]
+    RoleBeyondCaller { role: String, target_role: String, beyond: Vec<Right> },
     #[error("the invitation is for another e-mail address")]
     InvitationEmailMismatch,
     #[error("only a user may call this")]
@@ -127,7 +130,7 @@ pub enum Error {
     #[error("the settings do not allow the domain of the e-mail address")]
     EmailDomainNotAllowed { domain: String },
     #[error("the role is in use")]
-    RoleInUse { role: String, members: i64, invitations: i64 },
+    RoleInUse { role: String, members: i64, invitations: i64, domains: i64, join_requests: i64 },
     #[error("the role policy allows no custom roles")]
     CustomRolesDisabled,
     #[error("as many as there can be")]

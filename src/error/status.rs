@@ -6,6 +6,7 @@ use tonic::Code;
 
 use super::{Error, Violation};
 use crate::auth::permission;
+use crate::auth::policy::Right;
 use crate::database::{Failure, failure};
 use crate::pb::ErrorReason;
 
@@ -135,6 +136,7 @@ impl Error {
             )
             .with("role", role)
             .with("target_role", target_role),
+            Self::RoleBeyondCaller { role, target_role, beyond } => beyond_caller(role, target_role, beyond),
             Self::InvitationEmailMismatch => Refusal::new(
                 C::PermissionDenied,
                 R::InvitationEmailMismatch,
@@ -313,10 +315,19 @@ impl Error {
             .with("domain", domain),
             Self::EmailDomainNotAllowed { domain } => Refusal::new(C::FailedPrecondition, R::EmailDomainNotAllowed, format!("the organization's settings do not allow e-mail addresses of {domain}; use another, or have the settings changed"))
             .with("domain", domain),
-            Self::RoleInUse { role, members, invitations } => Refusal::new(C::FailedPrecondition, R::RoleInUse, format!("the role {role} is held by {members} members and offered by {invitations} invitations; name the role that they take instead"))
+            Self::RoleInUse { role, members, invitations, domains, join_requests } => Refusal::new(
+                C::FailedPrecondition,
+                R::RoleInUse,
+                format!(
+                    "the role {role} is held by {members} members and offered by {invitations} invitations, {domains} domains \
+                     and {join_requests} requests to join; name the role that they take instead"
+                ),
+            )
             .with("role", role)
             .with("members", members)
-            .with("invitations", invitations),
+            .with("invitations", invitations)
+            .with("domains", domains)
+            .with("join_requests", join_requests),
             Self::CustomRolesDisabled => Refusal::new(C::FailedPrecondition, R::CustomRolesDisabled, "the role policy in force lets organizations define no roles of their own"),
             Self::LimitReached { of, maximum } => Refusal::new(C::FailedPrecondition, R::LimitReached, format!("there can be at most {maximum} {of}"))
             .with("of", of)
@@ -398,6 +409,27 @@ fn conflict() -> Refusal {
 
 fn internal() -> Refusal {
     Refusal::new(Code::Internal, ErrorReason::Internal, "a defect of the service; its log says more")
+}
+
+/// Names what a role would have and the caller's has not: the permissions, and the roles for each power.
+fn beyond_caller(role: &str, target_role: &str, beyond: &[Right]) -> Refusal {
+    /// A status travels in headers, of which clients and proxies take 8 KiB. There are not that many permissions.
+    const MOST_NAMED: usize = 32;
+    let told: Vec<String> = beyond.iter().take(3).map(ToString::to_string).collect();
+    let more = if beyond.len() > 3 { format!("; and {} more", beyond.len() - 3) } else { String::new() };
+    let message = format!("the role {role} has not all that {target_role} would have: {}{more}", told.join("; "));
+    let mut kinds: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for right in beyond.iter().take(MOST_NAMED) {
+        let (kind, name) = match right {
+            Right::Permission(permission) => ("permissions", permission::name(*permission)),
+            Right::Reach(power, over) => (power.key(), over.to_string()),
+        };
+        kinds.entry(kind).or_default().push(name);
+    }
+    let refusal = Refusal::new(Code::PermissionDenied, ErrorReason::RoleAboveCaller, message)
+        .with("role", role)
+        .with("target_role", target_role);
+    kinds.into_iter().fold(refusal, |refusal, (kind, names)| refusal.with(kind, names.join(",")))
 }
 
 fn fields_message(violations: &[Violation]) -> String {

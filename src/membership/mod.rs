@@ -2,6 +2,7 @@
 
 pub mod activity;
 mod assigned;
+pub mod custom_roles;
 pub mod invitations;
 pub mod joining;
 pub mod listing;

@@ -62,8 +62,8 @@ where
     async fn glance(app: &App, authorized: &Authorized, place: Place) -> Result<(), Error> {
         let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
         let user_id = authorized.user()?.user_id.as_str();
-        let (found, membership) = store::find_with_member(app.database.reader(), scope, user_id).await?;
-        let policy = store::policy_of(app.database.reader(), &app.policy, found.as_ref()).await?;
+        let (found, membership, policy) =
+            store::find_standing(app.database.reader(), scope, user_id, &app.policy).await?;
         authorized.admit(&policy, found.as_ref(), membership.as_ref(), None, app.clock.now())?;
         Ok(())
     }

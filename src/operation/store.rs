@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Query};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef, Select,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,21 +56,74 @@ pub async fn lock(connection: &impl ConnectionTrait, scope: Scope) -> Result<Opt
     organization::Entity::find_by_id(scope.organization_id()).lock(LockType::Update).one(connection).await
 }
 
-/// The role policy of an organization: the deployment's, with the roles that it defined for itself.
+/// The organization, a user's membership of it and its role policy, as they stand together at one moment.
+///
+/// The roles that it defined are read together with the membership: were one older than the other, a member who was given
+/// another role while the old one changed could have the new rights of the old one.
+pub async fn find_standing(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    user_id: &str,
+    policy: &Arc<RolePolicy>,
+) -> Result<(Option<organization::Model>, Option<membership::Model>, Arc<RolePolicy>), Error> {
+    const ATTEMPTS: usize = 3;
+    for _ in 0..ATTEMPTS {
+        let (found, membership) = find_with_member(connection, scope, user_id).await?;
+        if !defines_roles(policy, found.as_ref()) {
+            return Ok((found, membership, Arc::clone(policy)));
+        }
+        let rows = roles_of(scope.organization_id())
+            .join(JoinType::LeftJoin, membership_beside_role(user_id.to_owned()))
+            .select_also(membership::Entity)
+            .all(connection)
+            .await?;
+        // The last of its roles was deleted in between.
+        let Some((_, membership)) = rows.first().cloned() else { continue };
+        let roles: Result<Vec<CustomRole>, Error> = rows.into_iter().map(|(row, _)| defined_role(row)).collect();
+        return Ok((found, membership, Arc::new(policy.with_custom(&roles?))));
+    }
+    Err(Error::Conflict)
+}
+
+/// The role policy of an organization that is locked, or that nobody acts in as a member: the deployment's, with the roles
+/// that it defined for itself.
 pub async fn policy_of(
     connection: &impl ConnectionTrait,
     policy: &Arc<RolePolicy>,
     organization: Option<&organization::Model>,
 ) -> Result<Arc<RolePolicy>, Error> {
-    let defined = organization.filter(|found| found.custom_roles > 0 && policy.custom_roles());
-    let Some(organization) = defined else { return Ok(Arc::clone(policy)) };
-    let rows = custom_role::Entity::find()
-        .filter(custom_role::Column::OrganizationId.eq(organization.organization_id))
+    match organization {
+        Some(found) if defines_roles(policy, organization) => {
+            Ok(Arc::new(policy.with_custom(&list_roles(connection, found.organization_id).await?)))
+        }
+        _ => Ok(Arc::clone(policy)),
+    }
+}
+
+fn defines_roles(policy: &RolePolicy, organization: Option<&organization::Model>) -> bool {
+    policy.custom_roles() && organization.is_some_and(|found| found.custom_roles > 0)
+}
+
+/// The roles that an organization defined for itself, by name, whether the policy in force lets it or not.
+pub async fn list_roles(connection: &impl ConnectionTrait, organization_id: Uuid) -> Result<Vec<CustomRole>, Error> {
+    roles_of(organization_id).all(connection).await?.into_iter().map(defined_role).collect()
+}
+
+fn roles_of(organization_id: Uuid) -> Select<custom_role::Entity> {
+    custom_role::Entity::find()
+        .filter(custom_role::Column::OrganizationId.eq(organization_id))
+        .order_by_asc(custom_role::Column::OrganizationId)
         .order_by_asc(custom_role::Column::Role)
-        .all(connection)
-        .await?;
-    let roles: Result<Vec<CustomRole>, Error> = rows.into_iter().map(defined_role).collect();
-    Ok(Arc::new(policy.with_custom(&roles?)))
+}
+
+fn membership_beside_role(user_id: String) -> RelationDef {
+    let relation: RelationDef = custom_role::Entity::belongs_to(membership::Entity)
+        .from(custom_role::Column::OrganizationId)
+        .to(membership::Column::OrganizationId)
+        .into();
+    relation.on_condition(move |_, members| {
+        Condition::all().add(Expr::col((members, membership::Column::UserId)).eq(user_id.clone()))
+    })
 }
 
 fn defined_role(row: custom_role::Model) -> Result<CustomRole, Error> {

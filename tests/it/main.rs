@@ -15,6 +15,7 @@ mod billing_profile;
 mod binary;
 mod concurrency;
 mod contract;
+mod custom_roles;
 mod domains;
 mod events;
 mod failures;

@@ -3,14 +3,24 @@
 //! An organization's policy is the deployment's with these added, so that everything that asks a policy treats them alike.
 //! Their names begin with `org:`, which no role of a policy file can: a later policy never gives one another meaning.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::RolePolicy;
+use super::matrix::{Excess, Matrix, Right};
 use super::role::{PermissionSet, Power, RoleDefinition, RoleName};
 use crate::auth::permission;
+use crate::pb::Permission;
 
 /// How the name of every custom role begins.
 pub const PREFIX: &str = "org:";
+
+/// What no custom role may do, whoever defines it: whoever could change roles could give themselves the rest.
+pub const NEVER: [Permission; 2] = [Permission::OwnershipTransfer, Permission::RolesManage];
 
 /// Whether a text has the form of a custom role's name: `org:` and 1 to 36 lower case letters, digits and `_`, a letter first.
 #[must_use]
@@ -34,6 +44,51 @@ pub struct Definition {
     pub removes: Vec<String>,
     /// The roles besides the top role that have each of these powers over its own holders, as far as they have it at all.
     pub managed_by: Vec<String>,
+}
+
+impl Definition {
+    /// The roles that it lists for a power.
+    #[must_use]
+    pub fn listed(&self, power: Power) -> &[String] {
+        match power {
+            Power::Invites => &self.invites,
+            Power::Changes => &self.changes,
+            Power::Removes => &self.removes,
+        }
+    }
+
+    /// Whether it says that its holders have a permission.
+    #[must_use]
+    pub fn allows(&self, permission: Permission) -> bool {
+        self.permissions.contains(&permission::name(permission))
+    }
+
+    /// Its lists of roles.
+    pub fn lists_mut(&mut self) -> [&mut Vec<String>; 4] {
+        [&mut self.invites, &mut self.changes, &mut self.removes, &mut self.managed_by]
+    }
+
+    /// The same, every list in its order and without what it says twice: what means the same is written the same.
+    #[must_use]
+    pub fn in_order(mut self) -> Self {
+        let names = permission::all().map(permission::name);
+        self.permissions = names.filter(|name| self.permissions.contains(name)).collect();
+        for list in self.lists_mut() {
+            list.sort();
+            list.dedup();
+        }
+        self
+    }
+
+    pub(super) fn permission_set(&self) -> PermissionSet {
+        let mut set = PermissionSet::default();
+        for permission in permission::all() {
+            if self.allows(permission) && !NEVER.contains(&permission) {
+                set.insert(permission);
+            }
+        }
+        set
+    }
 }
 
 /// A role that an organization defined.
@@ -61,65 +116,63 @@ pub struct Custom {
 }
 
 impl RolePolicy {
-    /// The policy of an organization: this one with the organization's own roles. What they name that is not there, or not any
-    /// more, they do not have.
+    /// The policy of an organization: this one with the organization's own roles.
+    ///
+    /// It keeps what every policy promises, whatever the definitions say: they were judged when they were written, but the
+    /// policy may be another by now. What they name that is not there any more they do not have; nor what the top role has
+    /// not; and nobody has a power by which they would grant more than they hold.
     #[must_use]
     pub fn with_custom(&self, roles: &[CustomRole]) -> Self {
+        let matrix = Matrix::wished(self, roles).settled();
         let mut policy = self.clone();
-        policy.others.extend(roles.iter().map(definition));
-        let names: Vec<RoleName> = policy.roles().map(|role| role.name.clone()).collect();
-        for custom in roles {
-            let reach = &custom.definition;
-            for (power, listed) in
-                [(Power::Invites, &reach.invites), (Power::Changes, &reach.changes), (Power::Removes, &reach.removes)]
-            {
-                let known = names.iter().filter(|name| listed.iter().any(|listed| *name == listed.as_str()));
-                for name in known.cloned().collect::<Vec<_>>() {
-                    policy.give(&custom.role, power, &name);
-                }
-            }
-        }
-        let top = policy.top.name.clone();
-        for custom in roles {
-            let name = RoleName::new(&custom.role);
-            for manager in custom.definition.managed_by.iter().map(String::as_str).chain([top.as_str()]) {
-                for power in Power::ALL {
-                    policy.give(manager, power, &name);
-                }
+        policy.others.retain(|role| role.custom.is_none());
+        let presets = 1 + policy.others.len();
+        let known = |name: &String| matrix.names().iter().any(|known| known.as_str() == name.as_str());
+        policy.others.extend(roles.iter().map(|custom| {
+            let managed_by = custom.definition.managed_by.iter().filter(|name| known(name)).cloned().collect();
+            definition(custom, Custom { managed_by, version: custom.version })
+        }));
+        for (place, role) in std::iter::once(&mut policy.top).chain(&mut policy.others).enumerate() {
+            role.permissions = matrix.permissions(place);
+            for power in Power::ALL {
+                // Those of the policy stand as its file has them; what is added comes after.
+                let added = matrix.reach(place, power).filter(|(over, _)| place >= presets || *over >= presets);
+                role.reach_mut(power).retain(|name| !name.as_str().starts_with(PREFIX));
+                role.reach_mut(power).extend(added.map(|(_, name)| name.clone()));
             }
         }
         policy
     }
 
-    /// Gives a role a power over another, if it has the permission for it.
-    fn give(&mut self, role: &str, power: Power, over: &RoleName) {
-        let definitions = std::iter::once(&mut self.top).chain(&mut self.others);
-        for definition in definitions.filter(|definition| definition.name.as_str() == role) {
-            let permitted = power.permissions().iter().any(|permission| definition.allows(*permission));
-            if permitted && !definition.reaches(power, over.as_str()) {
-                definition.reach_mut(power).push(over.clone());
-            }
-        }
+    /// Where somebody would grant more than they hold, if these roles had all that their definitions say.
+    #[must_use]
+    pub fn excesses(&self, roles: &[CustomRole]) -> BTreeSet<Excess> {
+        Matrix::wished(self, roles).excesses()
+    }
+
+    /// What a role would have by its definition, and another of these roles or of the policy has not.
+    #[must_use]
+    pub fn beyond(&self, roles: &[CustomRole], holder: &str, role: &str) -> Vec<Right> {
+        Matrix::wished(self, roles).beyond(holder, role)
+    }
+
+    /// The permissions of a role that mean nothing, because it would have power over nobody.
+    #[must_use]
+    pub fn idle(&self, roles: &[CustomRole], role: &str) -> Vec<Permission> {
+        Matrix::wished(self, roles).idle(role)
     }
 }
 
-fn definition(custom: &CustomRole) -> RoleDefinition {
-    let mut permissions = PermissionSet::default();
-    for permission in permission::all() {
-        let name = permission::name(permission);
-        if custom.definition.permissions.contains(&name) {
-            permissions.insert(permission);
-        }
-    }
+fn definition(custom: &CustomRole, only: Custom) -> RoleDefinition {
     RoleDefinition {
         name: RoleName::new(&custom.role),
         title: custom.title.clone(),
         description: custom.description.clone(),
         top: false,
-        permissions,
+        permissions: PermissionSet::default(),
         invites: Vec::new(),
         changes: Vec::new(),
         removes: Vec::new(),
-        custom: Some(Custom { managed_by: custom.definition.managed_by.clone(), version: custom.version }),
+        custom: Some(only),
     }
 }

@@ -10,6 +10,7 @@
 mod check;
 pub mod custom;
 mod fault;
+mod matrix;
 mod parse;
 mod role;
 mod table;
@@ -21,7 +22,8 @@ use std::{fs, iter};
 use crate::pb::Permission;
 
 pub use fault::{Fault, PolicyError};
-pub use role::{RoleDefinition, RoleName};
+pub use matrix::{Excess, Right};
+pub use role::{Power, RoleDefinition, RoleName};
 
 const PRESETS: [(&str, &str); 4] = [
     ("owner-billing", include_str!("../presets/owner-billing.toml")),
@@ -90,9 +92,9 @@ impl RolePolicy {
         &self.top
     }
 
-    /// What the holder of the top role takes by default when handing it on: the role after it, if there is another.
+    /// What the holder of the top role takes by default when handing it on: the role after it, if the policy has another.
     pub fn default_successor(&self) -> &RoleDefinition {
-        self.others.first().unwrap_or(&self.top)
+        self.others.iter().find(|role| role.custom.is_none()).unwrap_or(&self.top)
     }
 
     /// The role with this identifier, or nothing when the policy does not know it.

@@ -130,17 +130,22 @@ impl RoleDefinition {
 
 /// A kind of power over the holders of roles, each a table of its own in the policy's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Power {
+pub enum Power {
+    /// Inviting people to them.
     Invites,
+    /// Changing members from and to them.
     Changes,
+    /// Removing, suspending and reactivating their holders.
     Removes,
 }
 
 impl Power {
-    pub(super) const ALL: [Self; 3] = [Self::Invites, Self::Changes, Self::Removes];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Invites, Self::Changes, Self::Removes];
 
-    /// The name of its table in the file.
-    pub(super) fn key(self) -> &'static str {
+    /// The name of its table in the file, and of its list in a custom role.
+    #[must_use]
+    pub fn key(self) -> &'static str {
         match self {
             Self::Invites => "invites",
             Self::Changes => "changes",
@@ -149,7 +154,8 @@ impl Power {
     }
 
     /// The permissions that mean nothing without it, and it without them.
-    pub(super) fn permissions(self) -> &'static [Permission] {
+    #[must_use]
+    pub fn permissions(self) -> &'static [Permission] {
         match self {
             Self::Invites => &[Permission::MembersInvite],
             Self::Changes => &[Permission::MembersChangeRole],
@@ -169,6 +175,14 @@ impl PermissionSet {
 
     pub(super) fn contains(self, permission: Permission) -> bool {
         self.0 & Self::bit(permission) != 0
+    }
+
+    pub(super) fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    pub(super) fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     fn bit(permission: Permission) -> u64 {

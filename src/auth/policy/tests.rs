@@ -546,3 +546,16 @@ proptest! {
         let _ = RolePolicy::parse("", &junk);
     }
 }
+
+#[test]
+fn every_preset_lets_organizations_define_roles_and_a_file_that_does_not_say_does_not() {
+    for name in presets() {
+        assert!(preset(name).custom_roles(), "{name}");
+        let top = preset(name).top_role().name.to_string();
+        assert_eq!(row(&preset(name), Permission::RolesManage), [top], "{name}");
+    }
+    let said = "custom_roles = true\n";
+    assert!(!RolePolicy::parse("", &edited(&[(said, "")])).unwrap().custom_roles());
+    assert!(!RolePolicy::parse("", &edited(&[(said, "custom_roles = false\n")])).unwrap().custom_roles());
+    assert_eq!(texts(&[(said, "custom_roles = \"yes\"\n")]), ["`custom_roles` must be true or false"]);
+}

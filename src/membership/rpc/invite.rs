@@ -73,6 +73,7 @@ impl Command for InviteMembers {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        super::roles::existing(&unit.policy, "role", &self.role)?;
         rules::may_invite(&unit.policy, &unit.actor.role, &self.role)?;
         if !self.workspaces.is_empty() {
             workspace_rules::may_assign(&unit.actor.role)?;

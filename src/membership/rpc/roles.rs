@@ -1,20 +1,43 @@
 //! ListRoles, and how requests name roles.
 
 use crate::app::App;
-use crate::auth::policy::RoleDefinition;
+use crate::auth::policy::{RoleDefinition, RoleName, RolePolicy, custom};
 use crate::error::Error;
 use crate::etag;
 use crate::fields::Fields;
 use crate::operation::{Query, Reader};
 use crate::pb;
 
-/// Reads a role that the policy in force has.
+/// Reads a role by its name: one that the policy in force has, or one that the organization may have defined, which
+/// [`existing`] tells once its roles are known.
 pub(super) fn known_role(fields: &mut Fields, field: &str, role: &str, app: &App) -> String {
-    if app.policy.role(role).is_none() {
-        let known: Vec<&str> = app.policy.roles().map(|role| role.name.as_str()).collect();
-        fields.fault(field, format!("must be one of {}", known.join(", ")));
+    let own = app.policy.custom_roles() && custom::is_name(role);
+    if !own && app.policy.role(role).is_none() {
+        fields.fault(field, one_of(&app.policy));
     }
     role.to_owned()
+}
+
+/// Whether the policy of an organization has a role that a request names.
+pub(crate) fn existing(policy: &RolePolicy, field: &str, role: &str) -> Result<(), Error> {
+    all_existing(policy, [(field.to_owned(), role)])
+}
+
+/// Whether the policy of an organization has all roles that a request names.
+pub(super) fn all_existing<'a>(
+    policy: &RolePolicy,
+    roles: impl IntoIterator<Item = (String, &'a str)>,
+) -> Result<(), Error> {
+    let mut fields = Fields::new();
+    for (field, _) in roles.into_iter().filter(|(_, role)| policy.role(role).is_none()) {
+        fields.fault(field, one_of(policy));
+    }
+    fields.done(())
+}
+
+fn one_of(policy: &RolePolicy) -> String {
+    let known: Vec<&str> = policy.roles().map(|role| role.name.as_str()).collect();
+    format!("must be one of {}", known.join(", "))
 }
 
 pub(super) struct ListRoles;
@@ -33,9 +56,9 @@ impl Query for ListRoles {
     }
 }
 
-fn shown(role: &RoleDefinition) -> pb::Role {
-    let names =
-        |roles: &mut dyn Iterator<Item = &crate::auth::policy::RoleName>| roles.map(ToString::to_string).collect();
+/// A role as the wire shows it: of a custom one, with the powers that others give it by their `managed_by`.
+pub(super) fn shown(role: &RoleDefinition) -> pb::Role {
+    let names = |roles: &mut dyn Iterator<Item = &RoleName>| roles.map(ToString::to_string).collect();
     pb::Role {
         role: role.name.to_string(),
         title: role.title.clone(),

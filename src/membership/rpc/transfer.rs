@@ -34,6 +34,7 @@ impl Command for TransferOwnership {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        roles::existing(&unit.policy, "own_role", &self.own_role)?;
         let mut own = unit.actor.membership.clone();
         rules::not_oneself(&own, &self.user_id, "name another member")?;
         let missing = || Error::MemberNotFound { user_id: self.user_id.clone() };

@@ -33,6 +33,7 @@ impl Command for UpdateMemberRole {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        roles::existing(&unit.policy, "role", &self.0.role)?;
         let member = single(update_roles(unit, &[(0, self.0.clone())]).await)?;
         Ok(pb::UpdateMemberRoleResponse { member: Some(member) })
     }
@@ -67,6 +68,8 @@ impl Command for BatchUpdateMemberRoles {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        let named = self.updates.iter().map(|(index, update)| (format!("updates[{index}].role"), update.role.as_str()));
+        roles::all_existing(&unit.policy, named)?;
         Ok(pb::BatchUpdateMemberRolesResponse { members: update_roles(unit, &self.updates).await? })
     }
 }

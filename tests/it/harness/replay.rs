@@ -169,6 +169,16 @@ impl State {
                 self.member(&text("user_id"), event);
                 assert!(self.unassign(event, "removed") + self.assign(event, "added") > 0, "no change: {event:?}");
             }
+            "role.created" | "role.updated" => {}
+            "role.deleted" => {
+                let (gone, replacement) = (text("role"), event.payload["replacement"].as_str());
+                let held = self.members.values_mut().map(|(role, _)| role).filter(|role| **role == gone);
+                let held = held.map(|role| replacement.expect("a replacement").clone_into(role)).count();
+                let pending =
+                    self.invitations.values_mut().filter(|(state, role, _)| *state == "pending" && *role == gone);
+                let offered = pending.map(|(_, role, _)| replacement.expect("a replacement").clone_into(role)).count();
+                assert_eq!((number("members"), number("invitations")), (held as i64, offered as i64), "{event:?}");
+            }
             unknown => panic!("the replay does not know {unknown}"),
         }
     }
