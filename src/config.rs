@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
 
 use crate::auth::caller::CallerReader;
 use crate::auth::token::{TokenSettings, TokenSettingsError, TokenVerifier};
 use crate::database::DatabaseSettings;
 use crate::dns::Dns;
 use crate::telemetry::LogFormat;
+use crate::transfer::format::MANUAL as MANUAL_OF_FORMAT;
+use crate::transfer::import::BATCH_LINES;
 
 /// What `--help` says after the settings.
 const MANUAL: &str = "\
@@ -59,6 +62,10 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Bring the database to the newest schema and exit.
     Migrate(Database),
+    /// Bring organizations with all their people in from a file of JSON lines.
+    Import(Box<Import>),
+    /// Write organizations with all their people as JSON lines.
+    Export(Box<Export>),
     /// Mint a token for development, signed with TENANTRY_JWT_SECRET, and print it.
     Token(Box<Token>),
     /// Ask a running server whether it is healthy; the exit status says so.
@@ -126,6 +133,60 @@ impl Database {
         settings.max_connections = self.database_connections;
         settings
     }
+}
+
+/// What to import.
+///
+/// The whole file is checked first, and every fault is told with its line; nothing is written while there is one. Then it is
+/// written in the order of its lines, in transactions of some thousand. An import that was interrupted, in whatever way, goes on
+/// when it is run again with the same file; one that is done does nothing. Roles and plans are checked by the role policy and the
+/// plans that are given here: give those of the server. The database is brought to the newest schema, as the server does. On
+/// PostgreSQL servers may run meanwhile; on SQLite the server must be stopped.
+///
+/// Nobody gets an e-mail, and imported invitations have no token: they are accepted by their name (ListReceivedInvitations), or
+/// sent again. Each organization's log begins with organization.imported.
+#[derive(Debug, Args)]
+#[command(after_long_help = MANUAL_OF_FORMAT)]
+pub struct Import {
+    /// The file.
+    pub file: PathBuf,
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// The role policy, as the server has it.
+    #[arg(long, env = "TENANTRY_ROLE_POLICY", default_value = "owner-billing")]
+    pub role_policy: String,
+    /// The plan catalogue, as the server has it; the embedded one when absent.
+    #[arg(long, env = "TENANTRY_PLANS")]
+    pub plans: Option<String>,
+    /// Check the file alone, against the database too, and import nothing.
+    #[arg(long)]
+    pub check: bool,
+    /// How many lines one transaction writes.
+    #[arg(long, default_value_t = BATCH_LINES, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch_lines: u32,
+}
+
+/// What to export.
+///
+/// Everything as it is at one instant, in the format that `tenantry import` reads and in an order in which it does. On
+/// PostgreSQL servers may run meanwhile; on SQLite the server must be stopped, for its file serves one process.
+///
+/// Not in it: organizations that are deleted and not purged yet, the tokens of invitations, etags and update times, since when
+/// somebody is assigned to a workspace, settings, domains and requests to join, billing profiles, sessions and recordings,
+/// analytics, the log.
+#[derive(Debug, Args)]
+#[command(after_long_help = MANUAL_OF_FORMAT)]
+pub struct Export {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// The one organization to export; all of them when absent.
+    #[arg(long)]
+    pub organization: Option<Uuid>,
+    /// The file to write; the standard output when absent.
+    #[arg(long)]
+    pub output: Option<PathBuf>,
 }
 
 /// Who callers are.

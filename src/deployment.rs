@@ -34,6 +34,14 @@ pub enum DeploymentError {
     Database(#[from] DbErr),
 }
 
+/// Compares the role policy with what the database was begun with, and leaves a new one as it is.
+pub async fn compare_only(database: &Database, policy: &RolePolicy) -> Result<(), DeploymentError> {
+    match deployment::Entity::find_by_id(TOP_ROLE).one(database.reader()).await? {
+        Some(found) => compare(found.value, policy, policy.top_role().name.to_string()),
+        None => Ok(()),
+    }
+}
+
 /// Compares the role policy with what the database was begun with, and writes it down in a new one.
 pub async fn check(database: &Database, policy: &RolePolicy) -> Result<(), DeploymentError> {
     let top_role = policy.top_role().name.to_string();

@@ -35,6 +35,12 @@ impl Fields {
         if self.violations.is_empty() { Ok(parsed) } else { Err(Error::Fields(self.violations)) }
     }
 
+    /// Everything that was wrong.
+    #[must_use]
+    pub fn violations(self) -> Vec<Violation> {
+        self.violations
+    }
+
     /// Notes a fault.
     pub fn fault(&mut self, field: impl Into<String>, description: impl Into<String>) {
         self.violations.push(Violation { field: field.into(), description: description.into() });

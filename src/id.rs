@@ -110,6 +110,15 @@ pub fn new(now: DateTime<Utc>) -> Uuid {
     Uuid::from_bytes(id)
 }
 
+/// The id of something that was made at a time and is named by `source` alone: the same whenever it is asked for.
+pub fn derived(made_at: DateTime<Utc>, source: &str) -> Uuid {
+    let (mut id, hash) =
+        (new(made_at).into_bytes(), Uuid::new_v5(&Uuid::NAMESPACE_OID, source.as_bytes()).into_bytes());
+    // Both have the variant in the same two bits, and the time stands before them.
+    id[8..].copy_from_slice(&hash[8..]);
+    Uuid::from_bytes(id)
+}
+
 /// New ids, each after the one before it: for what one call makes together.
 pub fn new_in_order(now: DateTime<Utc>, count: usize) -> Vec<Uuid> {
     let mut ids: Vec<Uuid> = (0..count).map(|_| new(now)).collect();
@@ -163,6 +172,16 @@ mod tests {
         let (one, other) = (new(start), new(start));
         assert_ne!(one, other);
         assert_eq!(one.as_bytes()[..8], other.as_bytes()[..8]);
+    }
+
+    #[test]
+    fn a_derived_id_is_the_same_again_and_follows_its_time() {
+        let start = DateTime::from_timestamp(1_767_600_000, 998_000).unwrap();
+        let one = derived(start, "a line");
+        assert_eq!(one, derived(start, "a line"));
+        assert_eq!(one.get_version_num(), 7);
+        assert_ne!(one, derived(start, "another line"));
+        assert!(one < derived(start + chrono::TimeDelta::microseconds(1), "a line"));
     }
 
     #[test]

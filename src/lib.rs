@@ -8,6 +8,7 @@
 //! - [`operation`] runs every operation in the same steps: scope, load, admit, decide, save, answer.
 //! - [`organization`], [`membership`], [`billing`] are the features: `rpc` speaks the wire, `rules` decide and are pure,
 //!   `store` is the only place with SQL. [`event`] is the log that every change is written to.
+//! - [`transfer`] brings organizations in from a file, and writes them to one.
 //! - [`entity`] mirrors the tables; [`database`] and [`migration`] are about the database itself.
 //! - [`error`] has everything that a call can be refused for, and the one mapping to the wire.
 //!
@@ -51,5 +52,6 @@ pub mod sql;
 pub mod telemetry;
 pub mod testing;
 pub mod text;
+pub mod transfer;
 pub mod worker;
 pub mod workspace;

@@ -1,7 +1,9 @@
 //! The binary: settings → logs → database → serve.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -16,7 +18,11 @@ use tenantry::config::{self, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
 use tenantry::deployment;
 use tenantry::lanes::Lanes;
-use tenantry::{banner, server, telemetry};
+use tenantry::transfer::TransferError;
+use tenantry::transfer::export::Output;
+use tenantry::transfer::faults::{Faults, TOLD};
+use tenantry::transfer::import::{Import, Outcome};
+use tenantry::{banner, server, telemetry, transfer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +43,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         None => serve(cli.serve).await,
         Some(Command::Serve(settings)) => serve(*settings).await,
         Some(Command::Migrate(settings)) => migrate(&settings).await,
+        Some(Command::Import(settings)) => import(&settings).await,
+        Some(Command::Export(settings)) => export(&settings).await,
         Some(Command::Token(settings)) => mint(&settings),
         Some(Command::Health(settings)) => server::check_health(settings.listen, &settings.service).await,
     }
@@ -130,6 +138,60 @@ async fn migrate(settings: &config::Database) -> anyhow::Result<()> {
     database.migrate().await?;
     database.close().await?;
     println!("the database has the newest schema");
+    Ok(())
+}
+
+async fn import(settings: &config::Import) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let policy = RolePolicy::load(&settings.role_policy)?;
+    let catalogue = Catalogue::load(settings.plans.as_deref())?;
+    let database = Database::connect(&settings.database.settings()).await?;
+    database.migrate().await?;
+    if settings.check {
+        deployment::compare_only(&database, &policy).await?;
+    } else {
+        deployment::check(&database, &policy).await?;
+    }
+    let import = Import {
+        file: &settings.file,
+        database: &database,
+        policy: &policy,
+        catalogue: &catalogue,
+        clock: &Clock::System,
+        check: settings.check,
+        batch_lines: settings.batch_lines,
+    };
+    let outcome = import.run().await?;
+    database.close().await?;
+    match outcome {
+        Outcome::Faulty(faults) => return Err(told(&settings.file, faults).into()),
+        Outcome::Sound(counts) => println!("the file has no fault: {counts}"),
+        Outcome::DoneBefore(finished_at) => println!("the file was imported before, until {finished_at}"),
+        Outcome::Done(counts) => println!("imported {counts} in {:.1} s", started.elapsed().as_secs_f64()),
+    }
+    Ok(())
+}
+
+/// Tells the faults of a file, and gives the refusal.
+fn told(file: &Path, faults: Faults) -> TransferError {
+    let count = faults.count();
+    for fault in faults.told() {
+        eprintln!("{}:{}: {}", file.display(), fault.line, fault.text);
+    }
+    if count > TOLD as u64 {
+        eprintln!("… and {} more", count - TOLD as u64);
+    }
+    TransferError::Faulty(count)
+}
+
+async fn export(settings: &config::Export) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let database = Database::connect(&settings.database.settings()).await?;
+    let mut output = Output::open(settings.output.as_deref())?;
+    let exported = transfer::export::export(&database, settings.organization, &mut output).await?;
+    database.close().await?;
+    // The standard output may be the export itself.
+    eprintln!("exported {exported} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 

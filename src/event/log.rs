@@ -28,26 +28,37 @@ pub async fn append(
 ) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(changes.len());
     for (number, change) in (last_number + 1..).zip(changes) {
-        let kept = serde_json::to_value(change).and_then(serde_json::from_value::<Kept>);
-        let kept = kept.map_err(|error| Error::Defect("an event could not be written as JSON", Some(error.into())))?;
-        let (subject_kind, subject_id) = change.subject().columns();
-        rows.push(event::Model {
-            organization_id: scope.organization_id(),
-            number,
-            event_id: id::new(now),
-            r#type: kept.r#type,
-            subject_kind: subject_kind.to_owned(),
-            subject_id,
-            occurred_at: now,
-            actor_user_id: author.user_id.clone(),
-            actor_service: author.service.clone(),
-            request_id: author.call_id.clone(),
-            payload: kept.payload,
-        });
+        rows.push(row(scope, author, number, change, now)?);
     }
     for rows in sql::blocks(&rows) {
         let rows = rows.iter().cloned().map(event::Model::into_active_model);
         event::Entity::insert_many(rows).exec_without_returning(connection).await?;
     }
     Ok(())
+}
+
+/// What happened, as the log keeps it.
+pub fn row(
+    scope: Scope,
+    author: &Author,
+    number: i64,
+    change: &Change,
+    now: DateTime<Utc>,
+) -> Result<event::Model, Error> {
+    let kept = serde_json::to_value(change).and_then(serde_json::from_value::<Kept>);
+    let kept = kept.map_err(|error| Error::Defect("an event could not be written as JSON", Some(error.into())))?;
+    let (subject_kind, subject_id) = change.subject().columns();
+    Ok(event::Model {
+        organization_id: scope.organization_id(),
+        number,
+        event_id: id::new(now),
+        r#type: kept.r#type,
+        subject_kind: subject_kind.to_owned(),
+        subject_id,
+        occurred_at: now,
+        actor_user_id: author.user_id.clone(),
+        actor_service: author.service.clone(),
+        request_id: author.call_id.clone(),
+        payload: kept.payload,
+    })
 }

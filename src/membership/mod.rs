@@ -21,7 +21,7 @@ pub use rpc::Service;
 
 /// Texts in the form in which a search looks into them, so that each is found as it is shown, in any case and with or without
 /// accents. A line each: nothing that is searched for has an end of line, so nothing is found across two of them.
-fn searchable(texts: &[&str]) -> String {
+pub(crate) fn searchable(texts: &[&str]) -> String {
     let mut lines: Vec<String> = texts.iter().map(|text| text::fold(text)).collect();
     lines.dedup();
     lines.join("\n")

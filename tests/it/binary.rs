@@ -58,7 +58,7 @@ async fn help_documents_every_setting_with_its_flag_and_its_variable() {
     let commands: Vec<_> = std::iter::once((Vec::new(), cli.clone()))
         .chain(commands.map(|command| (vec![command.get_name().to_owned()], command)))
         .collect();
-    assert_eq!(commands.len(), 5);
+    assert_eq!(commands.len(), 7);
     for (words, command) in commands {
         let mut help = tenantry(directory.path());
         help.args(&words).arg("--help");
@@ -69,12 +69,16 @@ async fn help_documents_every_setting_with_its_flag_and_its_variable() {
         {
             let said = argument.get_help().expect("a setting has a help text").to_string();
             assert!(help.contains(&said.split_whitespace().collect::<Vec<_>>().join(" ")), "{words:?}: {said}");
-            assert!(help.contains(&format!("--{}", argument.get_long().expect("a flag"))), "{words:?}: {argument:?}");
+            let name = argument.get_long().map_or_else(|| "<FILE>".to_owned(), |flag| format!("--{flag}"));
+            assert!(help.contains(&name), "{words:?}: {argument:?}");
             if let Some(variable) = argument.get_env() {
                 let variable = variable.to_str().expect("text");
                 assert!(help.contains(&format!("[env: {variable}")), "{words:?}: {variable}");
             } else {
-                assert!(["token", "health"].contains(&words[0].as_str()), "a setting without a variable: {argument:?}");
+                assert!(
+                    ["import", "export", "token", "health"].contains(&words[0].as_str()),
+                    "a setting without a variable: {argument:?}"
+                );
             }
         }
         if words.is_empty() || words == ["serve"] {

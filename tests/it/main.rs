@@ -37,4 +37,5 @@ mod story_s0_admin_center;
 mod story_s1_user_management;
 mod story_s2_split_admin;
 mod story_s3_meetings;
+mod transfer;
 mod workspace;

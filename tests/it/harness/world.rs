@@ -240,72 +240,76 @@ impl World {
     /// What must never break, counted anew from the rows.
     pub(crate) async fn recount(&self) {
         let policy = RolePolicy::load(&self.setup.policy).expect("a sound role policy");
-        let top = policy.top_role().name.to_string();
         let database = self.database().await;
-        let checks = [
-            (
-                "an organization whose counter of active members is wrong",
-                "SELECT count(*) FROM organization o WHERE active_members <> (SELECT count(*) FROM membership m \
-                 WHERE m.organization_id = o.organization_id AND m.suspended_at IS NULL)"
-                    .to_owned(),
-            ),
-            (
-                "an organization whose counter of pending invitations is wrong",
-                "SELECT count(*) FROM organization o WHERE pending_invitations <> (SELECT count(*) FROM invitation i \
-                 WHERE i.organization_id = o.organization_id AND i.holds_seat)"
-                    .to_owned(),
-            ),
-            (
-                "an organization whose counter of top role holders is wrong, or that has none",
-                format!(
-                    "SELECT count(*) FROM organization o WHERE top_role_members < 1 OR top_role_members <> (SELECT count(*) \
-                     FROM membership m WHERE m.organization_id = o.organization_id AND m.suspended_at IS NULL \
-                     AND m.role = '{top}')"
-                ),
-            ),
-            (
-                "an organization whose counters of recordings or of their storage are wrong",
-                "SELECT count(*) FROM organization o WHERE recordings <> (SELECT count(*) FROM recording r \
-                 WHERE r.organization_id = o.organization_id) OR storage_bytes <> (SELECT coalesce(sum(size_bytes), 0) \
-                 FROM recording r WHERE r.organization_id = o.organization_id)"
-                    .to_owned(),
-            ),
-            (
-                "an organization whose counter of live sessions is wrong",
-                "SELECT count(*) FROM organization o WHERE live_sessions <> (SELECT count(*) FROM room_session s \
-                 WHERE s.organization_id = o.organization_id AND s.ended_at IS NULL)"
-                    .to_owned(),
-            ),
-            (
-                "an organization whose counter of its own roles is wrong",
-                "SELECT count(*) FROM organization o WHERE custom_roles <> (SELECT count(*) FROM custom_role r \
-                 WHERE r.organization_id = o.organization_id)"
-                    .to_owned(),
-            ),
-            (
-                "an organization with more seats used than there are",
-                "SELECT count(*) FROM organization WHERE active_members + pending_invitations > seats_total".to_owned(),
-            ),
-            (
-                "an organization whose seats are not its subscription's",
-                "SELECT count(*) FROM organization o JOIN subscription s ON s.organization_id = o.organization_id \
-                 WHERE s.seats <> o.seats_total"
-                    .to_owned(),
-            ),
-            (
-                "an organization whose log has a gap",
-                "SELECT count(*) FROM organization o WHERE last_event_number <> (SELECT count(*) FROM event e \
-                 WHERE e.organization_id = o.organization_id) OR last_event_number <> (SELECT coalesce(max(number), 0) \
-                 FROM event e WHERE e.organization_id = o.organization_id)"
-                    .to_owned(),
-            ),
-        ];
-        for (what, sql) in checks {
-            assert_eq!(number(&database, &sql).await, 0, "{what}");
-        }
-        recount_roles(&database).await;
+        recount(&database, policy.top_role().name.as_str()).await;
         database.close().await.expect("a connection can be closed");
     }
+}
+
+/// What must never break in a database, counted anew from the rows.
+pub(crate) async fn recount(database: &DatabaseConnection, top: &str) {
+    let checks = [
+        (
+            "an organization whose counter of active members is wrong",
+            "SELECT count(*) FROM organization o WHERE active_members <> (SELECT count(*) FROM membership m \
+                 WHERE m.organization_id = o.organization_id AND m.suspended_at IS NULL)"
+                .to_owned(),
+        ),
+        (
+            "an organization whose counter of pending invitations is wrong",
+            "SELECT count(*) FROM organization o WHERE pending_invitations <> (SELECT count(*) FROM invitation i \
+                 WHERE i.organization_id = o.organization_id AND i.holds_seat)"
+                .to_owned(),
+        ),
+        (
+            "an organization whose counter of top role holders is wrong, or that has none",
+            format!(
+                "SELECT count(*) FROM organization o WHERE top_role_members < 1 OR top_role_members <> (SELECT count(*) \
+                     FROM membership m WHERE m.organization_id = o.organization_id AND m.suspended_at IS NULL \
+                     AND m.role = '{top}')"
+            ),
+        ),
+        (
+            "an organization whose counters of recordings or of their storage are wrong",
+            "SELECT count(*) FROM organization o WHERE recordings <> (SELECT count(*) FROM recording r \
+                 WHERE r.organization_id = o.organization_id) OR storage_bytes <> (SELECT coalesce(sum(size_bytes), 0) \
+                 FROM recording r WHERE r.organization_id = o.organization_id)"
+                .to_owned(),
+        ),
+        (
+            "an organization whose counter of live sessions is wrong",
+            "SELECT count(*) FROM organization o WHERE live_sessions <> (SELECT count(*) FROM room_session s \
+                 WHERE s.organization_id = o.organization_id AND s.ended_at IS NULL)"
+                .to_owned(),
+        ),
+        (
+            "an organization whose counter of its own roles is wrong",
+            "SELECT count(*) FROM organization o WHERE custom_roles <> (SELECT count(*) FROM custom_role r \
+                 WHERE r.organization_id = o.organization_id)"
+                .to_owned(),
+        ),
+        (
+            "an organization with more seats used than there are",
+            "SELECT count(*) FROM organization WHERE active_members + pending_invitations > seats_total".to_owned(),
+        ),
+        (
+            "an organization whose seats are not its subscription's",
+            "SELECT count(*) FROM organization o JOIN subscription s ON s.organization_id = o.organization_id \
+                 WHERE s.seats <> o.seats_total"
+                .to_owned(),
+        ),
+        (
+            "an organization whose log has a gap",
+            "SELECT count(*) FROM organization o WHERE last_event_number <> (SELECT count(*) FROM event e \
+                 WHERE e.organization_id = o.organization_id) OR last_event_number <> (SELECT coalesce(max(number), 0) \
+                 FROM event e WHERE e.organization_id = o.organization_id)"
+                .to_owned(),
+        ),
+    ];
+    for (what, sql) in checks {
+        assert_eq!(number(database, &sql).await, 0, "{what}");
+    }
+    recount_roles(database).await;
 }
 
 /// The active members of each role, counted anew.

@@ -1,0 +1,268 @@
+//! Writes batches, each in a transaction of its own: rows, books, and how far the file is written.
+//!
+//! A server may run beside it on PostgreSQL. So an organization that is there already is locked as every change locks it, and
+//! its books are moved on by exactly what the batch inserts; at every commit they are right.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel,
+    ModelTrait, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+use uuid::Uuid;
+
+use super::TransferError;
+use super::batch::{Batch, Entry};
+use super::source::Fingerprint;
+use crate::auth::scope::{Author, Scope};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::entity::{data_import, event, organization};
+use crate::error::Error;
+use crate::event::log;
+use crate::operation::store::{read_json, write_json};
+use crate::organization::days::{self, Standing, Tally, Today};
+use crate::sql;
+
+/// How often a batch is begun again when it loses against a server's changes.
+const ATTEMPTS: u32 = 5;
+
+/// How far a file is written, as the database has it.
+pub async fn begun(database: &Database, digest: &str) -> Result<Option<data_import::Model>, DbErr> {
+    data_import::Entity::find_by_id(digest).one(database.reader()).await
+}
+
+/// Notes that a file is begun. What its lines do not say is as of `now`, also when the import is resumed another day.
+pub async fn begin(database: &Database, file: &Fingerprint, now: DateTime<Utc>) -> Result<(), TransferError> {
+    let row = data_import::Model {
+        digest: file.digest.clone(),
+        lines: file.lines.into(),
+        lines_done: 0,
+        started_at: now,
+        finished_at: None,
+    };
+    let transaction = database.begin().await?;
+    let unless_there = OnConflict::column(data_import::Column::Digest).do_nothing().to_owned();
+    let inserted = data_import::Entity::insert(row.into_active_model())
+        .on_conflict(unless_there)
+        .exec_without_returning(&transaction)
+        .await?;
+    transaction.commit().await?;
+    if inserted == 1 { Ok(()) } else { Err(TransferError::Rival) }
+}
+
+/// Writes the batches of one file.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    /// Where to.
+    pub database: &'a Database,
+    /// The time, for events.
+    pub clock: &'a Clock,
+    /// The name of the top role.
+    pub top_role: &'a str,
+    /// The digest of the file.
+    pub digest: &'a str,
+}
+
+impl Writer<'_> {
+    /// Writes a batch; the last one ends the import.
+    pub async fn write(&self, batch: &Batch, last: bool) -> Result<(), TransferError> {
+        let mut attempts = 1;
+        loop {
+            match self.attempt(batch, last).await {
+                Err(error) if attempts < ATTEMPTS && is_conflict(&error) => attempts += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn attempt(&self, batch: &Batch, last: bool) -> Result<(), TransferError> {
+        let transaction = self.database.begin().await?;
+        let now = self.clock.now();
+        self.move_on(&transaction, batch, last.then_some(now)).await?;
+        let mut events = Vec::new();
+        let mut organizations = Vec::with_capacity(batch.organizations.len());
+        for row in &batch.organizations {
+            let entry = batch.books.get(&row.organization_id).ok_or(Error::defect("an organization without books"))?;
+            events.extend(self.event(row, entry, now)?);
+            organizations.push(self.opened(row.clone(), entry, now)?);
+        }
+        events.extend(self.add_to_known(&transaction, batch, now).await?);
+        insert(&transaction, &organizations).await?;
+        insert(&transaction, &batch.subscriptions).await?;
+        insert(&transaction, &batch.roles).await?;
+        insert(&transaction, &batch.workspaces).await?;
+        insert(&transaction, &batch.members).await?;
+        insert(&transaction, &batch.invitations).await?;
+        insert(&transaction, &batch.assignments).await?;
+        insert(&transaction, &events).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Notes how far the file is written, unless another process has done so meanwhile.
+    async fn move_on(
+        &self,
+        transaction: &DatabaseTransaction,
+        batch: &Batch,
+        finished_at: Option<DateTime<Utc>>,
+    ) -> Result<(), TransferError> {
+        use data_import::Column as C;
+        let moved = data_import::Entity::update_many()
+            .filter(C::Digest.eq(self.digest))
+            .filter(C::LinesDone.eq(i64::from(batch.from) - 1))
+            .filter(C::FinishedAt.is_null())
+            .col_expr(C::LinesDone, Expr::value(i64::from(batch.to)))
+            .col_expr(C::FinishedAt, Expr::value(finished_at))
+            .exec(transaction)
+            .await?;
+        if moved.rows_affected == 1 { Ok(()) } else { Err(TransferError::Rival) }
+    }
+
+    /// A new organization with its books.
+    fn opened(
+        &self,
+        mut row: organization::Model,
+        entry: &Entry,
+        now: DateTime<Utc>,
+    ) -> Result<organization::Model, Error> {
+        row.active_members = entry.active();
+        row.top_role_members = entry.active_in(self.top_role);
+        row.pending_invitations = entry.pending;
+        row.custom_roles = entry.roles;
+        row.members_by_role = Some(write_json(&entry.members)?);
+        row.last_event_number = i64::from(entry.told.is_some());
+        let today = Today { day: days::day_of(now, &row.time_zone), tally: Tally::default() };
+        row.today = Some(write_json(&today)?);
+        Ok(row)
+    }
+
+    /// Adds to the books of organizations that are there already. One order of locks, so that two imports do not wait for
+    /// each other.
+    async fn add_to_known(
+        &self,
+        transaction: &DatabaseTransaction,
+        batch: &Batch,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<event::Model>, TransferError> {
+        let new: HashMap<Uuid, ()> = batch.organizations.iter().map(|row| (row.organization_id, ())).collect();
+        let known: Vec<Uuid> = batch.books.keys().copied().filter(|id| !new.contains_key(id)).collect();
+        let mut events = Vec::new();
+        for ids in sql::blocks(&known) {
+            let rows = lock(transaction, ids).await?;
+            for organization_id in ids {
+                let row = rows.get(organization_id).ok_or(TransferError::Gone(*organization_id))?;
+                let Some(entry) = batch.books.get(organization_id) else { continue };
+                self.add(transaction, row, entry, now).await?;
+                events.extend(self.event(row, entry, now)?);
+            }
+        }
+        Ok(events)
+    }
+
+    async fn add(
+        &self,
+        transaction: &DatabaseTransaction,
+        row: &organization::Model,
+        entry: &Entry,
+        now: DateTime<Utc>,
+    ) -> Result<(), TransferError> {
+        use organization::Column as C;
+        let mut roles: BTreeMap<String, i64> = read_json(row.members_by_role.as_ref())?.unwrap_or_default();
+        for (role, members) in &entry.members {
+            *roles.entry(role.clone()).or_default() += members;
+        }
+        let mut update = organization::Entity::update_many()
+            .filter(C::OrganizationId.eq(row.organization_id))
+            .col_expr(C::MembersByRole, Expr::value(write_json(&roles)?))
+            .col_expr(C::Today, Expr::value(write_json(&turn_day(transaction, row, now).await?)?));
+        for (column, more) in [
+            (C::ActiveMembers, entry.active()),
+            (C::TopRoleMembers, entry.active_in(self.top_role)),
+            (C::PendingInvitations, entry.pending),
+            (C::CustomRoles, entry.roles),
+            (C::LastEventNumber, i64::from(entry.told.is_some())),
+        ] {
+            update = update.col_expr(column, Expr::col(column).add(more));
+        }
+        let growth = entry.active() + entry.pending;
+        if growth > 0 {
+            let used = Expr::col(C::ActiveMembers).add(Expr::col(C::PendingInvitations));
+            update = update.filter(used.add(growth).lte(Expr::col(C::SeatsTotal)));
+        }
+        match update.exec(transaction).await?.rows_affected {
+            1 => Ok(()),
+            _ => Err(TransferError::SeatsTaken(row.organization_id)),
+        }
+    }
+
+    /// The one event of an import, when all of the organization is there.
+    fn event(
+        &self,
+        row: &organization::Model,
+        entry: &Entry,
+        now: DateTime<Utc>,
+    ) -> Result<Option<event::Model>, Error> {
+        let Some(change) = &entry.told else { return Ok(None) };
+        let occasion: String = self.digest.chars().take(16).collect();
+        let author =
+            Author { user_id: None, service: Some("import".to_owned()), call_id: format!("import-{occasion}") };
+        let scope = Scope::of_newcomer(row.organization_id);
+        log::row(scope, &author, row.last_event_number + 1, change, now).map(Some)
+    }
+}
+
+/// The day that is under way in an organization; one that has ended is kept, as it was before what is added now.
+async fn turn_day(
+    transaction: &DatabaseTransaction,
+    row: &organization::Model,
+    now: DateTime<Utc>,
+) -> Result<Today, TransferError> {
+    let under_way = read_json(row.today.as_ref())?;
+    let (today, ended) = days::count_on(under_way, days::day_of(now, &row.time_zone), Tally::default());
+    if let Some(ended) = ended {
+        let standing = Standing {
+            members: row.active_members,
+            seats_used: row.active_members + row.pending_invitations,
+            seats_total: row.seats_total,
+            storage_bytes: row.storage_bytes,
+            recordings: row.recordings,
+        };
+        days::keep(transaction, row.organization_id, &ended, standing).await?;
+    }
+    Ok(today)
+}
+
+async fn lock(
+    transaction: &DatabaseTransaction,
+    organization_ids: &[Uuid],
+) -> Result<HashMap<Uuid, organization::Model>, DbErr> {
+    let rows = organization::Entity::find()
+        .filter(organization::Column::OrganizationId.is_in(sql::padded(organization_ids.iter().copied())))
+        .order_by_asc(organization::Column::OrganizationId)
+        .lock(LockType::Update)
+        .all(transaction)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.organization_id, row)).collect())
+}
+
+async fn insert<M>(connection: &impl ConnectionTrait, rows: &[M]) -> Result<(), DbErr>
+where
+    M: ModelTrait + IntoActiveModel<<M::Entity as EntityTrait>::ActiveModel> + Clone,
+    <M::Entity as EntityTrait>::ActiveModel: ActiveModelTrait<Entity = M::Entity>,
+{
+    for rows in sql::blocks(rows) {
+        let rows = rows.iter().cloned().map(M::into_active_model);
+        M::Entity::insert_many(rows).exec_without_returning(connection).await?;
+    }
+    Ok(())
+}
+
+fn is_conflict(error: &TransferError) -> bool {
+    match error {
+        TransferError::Database(error) => crate::database::failure(error) == crate::database::Failure::Conflict,
+        TransferError::Store(error) => error.is_conflict(),
+        _ => false,
+    }
+}
