@@ -413,7 +413,7 @@ database_tests! {
         assert_eq!(ada.tries_to_drop("org:helper", "admin").await.expect_err("to admin").is(), ABOVE);
         assert_eq!(ada.tries_to_drop("org:helper", "org:finance").await.expect_err("to finance").is(), ABOVE);
         let refused = ada.tries_to_drop("org:helper", "owner").await.expect_err("to owner");
-        assert_eq!((refused.is(), refused.fields), (FIELDS, vec!["replacement_role".to_owned()]));
+        assert_eq!((refused.is(), refused.fields.clone()), (FIELDS, vec!["replacement_role".to_owned()]));
         // When the owner makes more of it than she has, it is not hers any more.
         ann.tries_to_redefine(&["permissions", "managed_by"], role("org:helper", &[P::OrganizationDelete])).await.expect("grown");
         assert_eq!(ada.tries_to_redefine(&["title"], mine("org:helper")).await.expect_err("not hers").is(), ABOVE);
@@ -483,7 +483,7 @@ database_tests! {
         assert_eq!(zed.tries_to_redefine(&["title"], role("org:desk", &[])).await.expect_err("not theirs").is(), MISSING);
         assert_eq!(zed.roles().await.len(), 3);
         let refused = zed.tries_to_invite(&["yan@example.com"], "org:desk").await.expect_err("not theirs");
-        assert_eq!((refused.is(), refused.fields), (FIELDS, texts(&["role"])));
+        assert_eq!((refused.is(), refused.fields.clone()), (FIELDS, texts(&["role"])));
         zed.defines(role("org:desk", &[P::AuditLogRead])).await;
         assert_eq!(ann.role_named("org:desk").await.permissions, [P::OrganizationRead, P::SeatsRead].map(i32::from));
         world.end().await;
@@ -511,7 +511,7 @@ database_tests! {
         assert_eq!(counts, ["org:temp", "2", "2", "1", "1"]);
         for (replacement, fields) in [("org:temp", "replacement_role"), ("owner", "replacement_role"), ("king", "replacement_role"), ("org:none", "replacement_role")] {
             let refused = ann.tries_to_drop("org:temp", replacement).await.expect_err("no replacement");
-            assert_eq!((refused.is(), refused.fields), (FIELDS, texts(&[fields])), "{replacement}");
+            assert_eq!((refused.is(), refused.fields.clone()), (FIELDS, texts(&[fields])), "{replacement}");
         }
         let etag = ann.member("bob").await.expect("found").etag;
         let stale = pb::DeleteRoleRequest {
@@ -745,7 +745,7 @@ database_tests! {
         ann.tries_to_redefine(&["title"], pb::Role { title: "Vice".into(), ..role("org:deputy", &[]) }).await.expect("changed");
         let more: Vec<P> = strong.iter().copied().filter(|permission| *permission != P::AnalyticsRead).collect();
         let refused = ann.tries_to_redefine(&["permissions"], role("org:deputy", &more)).await.expect_err("beyond");
-        assert_eq!((refused.is(), refused.fields), (FIELDS, texts(&["role.invites[0]"])));
+        assert_eq!((refused.is(), refused.fields.clone()), (FIELDS, texts(&["role.invites[0]"])));
         ann.tries_to_redefine(&["invites", "changes", "removes", "permissions"], listing("org:deputy",
             &[P::OrganizationRead, P::OrganizationLeave, P::MembersInvite], [&["member"], &[], &[], &[]])).await.expect("fits");
         world.end().await;

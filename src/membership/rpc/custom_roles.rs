@@ -89,8 +89,9 @@ fn permissions(fields: &mut Fields, numbers: &[i32]) -> Vec<String> {
     let mut names = Vec::new();
     if numbers.len() > MOST_LISTED {
         fields.fault("role.permissions", format!("must have at most {MOST_LISTED} items"));
+        return names;
     }
-    for (index, number) in numbers.iter().enumerate().take(MOST_LISTED) {
+    for (index, number) in numbers.iter().enumerate() {
         let field = format!("role.permissions[{index}]");
         match Permission::try_from(*number) {
             Ok(Permission::Unspecified) | Err(_) => fields.fault(field, "must be a permission of the contract"),
@@ -107,8 +108,9 @@ fn permissions(fields: &mut Fields, numbers: &[i32]) -> Vec<String> {
 fn listed(fields: &mut Fields, key: &str, list: &[String], app: &App) -> Vec<String> {
     if list.len() > MOST_LISTED {
         fields.fault(format!("role.{key}"), format!("must have at most {MOST_LISTED} items"));
+        return Vec::new();
     }
-    for (index, name) in list.iter().enumerate().take(MOST_LISTED) {
+    for (index, name) in list.iter().enumerate() {
         let field = format!("role.{key}[{index}]");
         if app.policy.top_role().name == name.as_str() {
             let text = if key == "managed_by" { "manages every role anyway" } else { "can be in no reach but its own" };
@@ -119,7 +121,7 @@ fn listed(fields: &mut Fields, key: &str, list: &[String], app: &App) -> Vec<Str
             fields.fault(field, "stands twice");
         }
     }
-    list.iter().take(MOST_LISTED).cloned().collect()
+    list.to_vec()
 }
 
 fn enabled(app: &App) -> Result<(), Error> {
