@@ -133,13 +133,12 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
     let scope = scope.or_else(|refusal| all_faults(Err(refusal), Q::parse(request, app).map(|_| ())))?;
     let user_id = authorized.user().ok().map(|user| user.user_id.as_str().to_owned());
     let now = app.clock.now();
-    let (found, membership, policy) = match &user_id {
-        Some(user_id) => store::find_standing(app.database.reader(), scope, user_id, &app.policy).await?,
-        None => {
-            let found = store::find(app.database.reader(), scope).await?;
-            let policy = store::policy_of(app.database.reader(), &app.policy, found.as_ref()).await?;
-            (found, None, policy)
-        }
+    let (found, membership, policy) = if let Some(user_id) = &user_id {
+        store::find_standing(app.database.reader(), scope, user_id, &app.policy).await?
+    } else {
+        let found = store::find(app.database.reader(), scope).await?;
+        let policy = store::policy_of(app.database.reader(), &app.policy, found.as_ref()).await?;
+        (found, None, policy)
     };
     let found = found.filter(|organization| scope::exists(organization, now));
     let role = match user_id {

@@ -128,10 +128,10 @@ impl<'a> Roles<'a> {
                 pairs.entry((excess.granter, excess.granted)).or_default().push(excess.right);
             }
         }
-        for ((granter, granted), rights) in pairs {
+        for ((granter, role), rights) in pairs {
             let rights: Vec<String> = rights.iter().map(ToString::to_string).collect();
-            let text = format!("{granter} could grant {granted}, but has not itself: {}", rights.join(", "));
-            fields.fault(field_of(new, granter.as_str(), granted.as_str()), text);
+            let text = format!("{granter} could grant {role}, but has not itself: {}", rights.join(", "));
+            fields.fault(field_of(new, granter.as_str(), role.as_str()), text);
         }
     }
 }
@@ -147,15 +147,15 @@ fn lists(definition: &Definition) -> [(&'static str, &Vec<String>); 4] {
 }
 
 /// The field by which a role lets one grant another.
-fn field_of(new: &CustomRole, granter: &str, granted: &str) -> String {
-    let named = if granter == new.role { granted } else { granter };
+fn field_of(new: &CustomRole, granter: &str, role: &str) -> String {
+    let named = if granter == new.role { role } else { granter };
     let all = lists(&new.definition).into_iter();
     let mut searched = all.filter(|(key, _)| (*key == "managed_by") == (granter != new.role) && *key != "removes");
     let found = searched.find_map(|(key, list)| Some((key, list.iter().position(|listed| listed == named)?)));
     match found {
         Some((key, index)) => format!("role.{key}[{index}]"),
         // By the definition of another role, or by way of a third one.
-        None if granter != new.role && granted != new.role => "role.managed_by".to_owned(),
+        None if granter != new.role && role != new.role => "role.managed_by".to_owned(),
         None => "role.permissions".to_owned(),
     }
 }

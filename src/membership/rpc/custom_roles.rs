@@ -215,11 +215,11 @@ impl Command for UpdateRole {
         etag::check(&self.etag, before.version)?;
         let mut after = self.values.apply(before);
         let written = after.definition.clone().in_order();
-        if written != before.definition {
-            roles.may_define(caller, &after)?;
+        if written == before.definition {
             after.definition = written;
         } else {
-            after.definition.clone_from(&before.definition);
+            roles.may_define(caller, &after)?;
+            after.definition = written;
         }
         let changes = changes(before, &after);
         if changes.is_empty() {
