@@ -261,7 +261,7 @@ fn unknown_keys_are_faults() {
     assert_eq!(
         texts(&[("name = \"owner-billing\"", "name = \"x\"\nkind = 1"), (MEMBER, &format!("{MEMBER}\ntop = false"))]),
         [
-            "unknown key `kind`; there are name, roles, permissions, invites, changes, removes",
+            "unknown key `kind`; there are name, custom_roles, roles, permissions, invites, changes, removes",
             "role `member`: unknown key `top`; there are role, title, description"
         ]
     );
