@@ -165,8 +165,11 @@ fn said<'r>(records: impl Iterator<Item = &'r RData>) -> Vec<String> {
     texts.collect()
 }
 
+/// The strings of a record as one text. Quotation marks around a string are none of it: forms of DNS providers keep those that
+/// people type, and the parser of zone files those between parentheses.
 fn joined(text: &TXT) -> String {
-    String::from_utf8_lossy(&text.txt_data.concat()).into_owned()
+    let strings = text.txt_data.iter().map(|string| String::from_utf8_lossy(string));
+    strings.map(|string| string.trim_matches('"').to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -217,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_zone_file_that_is_none_is_no_answer() {
-        for zone in ["nonsense", "_x.example.com. TXT \"open", "_x.example.com. FOO bar\n", "$INCLUDE nothing\n"] {
+        for zone in ["_x nonsense", "_x.example.com. TXT \"open", "_x.example.com. FOO bar\n", "$INCLUDE nothing\n"] {
             assert!(matches!(read(zone, "_x.example.com").await, Err(DnsFault::Zone(_))), "{zone:?} was read");
         }
         let missing = Dns::from(Source::Zone("/nowhere/zone".into())).txt("_x.example.com").await;
