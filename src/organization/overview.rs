@@ -65,16 +65,6 @@ pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime
     let suspended = count_of(membership::Entity).and_where(M::OrganizationId.eq(id)).to_owned();
     let expired = count_of(invitation::Entity).and_where(I::OrganizationId.eq(id)).to_owned();
     let waiting = count_of(join_request::Entity).and_where(J::OrganizationId.eq(id)).to_owned();
-    let first = Query::select()
-        .column(I::InvitationId)
-        .from(invitation::Entity)
-        .and_where(I::OrganizationId.eq(id))
-        // In the order of the key, so that it is walked and not the table, where other organizations may have the most rows.
-        .order_by(I::OrganizationId, Order::Asc)
-        .order_by(I::InvitationId, Order::Asc)
-        .limit(1)
-        .to_owned();
-    let some = Query::select().expr(Expr::cust("count(*)")).from_subquery(first, "first").to_owned();
     let found = subscription::Entity::find_by_id(id)
         .join(JoinType::LeftJoin, settings)
         .join(JoinType::LeftJoin, profile)
@@ -90,11 +80,26 @@ pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime
             counted(waiting.clone().and_where(Expr::cust("join_request.state = 'pending'"))),
             "pending_join_requests",
         )
-        .expr_as(counted(&some), "some_invitations")
+        .expr_as(counted(&one_invitation(scope)), "some_invitations")
         .into_model::<Head>()
         .one(connection)
         .await?;
     found.ok_or(Error::defect("an organization without a subscription"))
+}
+
+/// Counts the invitations to one, whatever became of it.
+fn one_invitation(scope: Scope) -> SelectStatement {
+    use invitation::Column as I;
+    let first = Query::select()
+        .column(I::InvitationId)
+        .from(invitation::Entity)
+        .and_where(I::OrganizationId.eq(scope.organization_id()))
+        // In the order of the key, so that it is walked and not the table, where other organizations may have the most rows.
+        .order_by(I::OrganizationId, Order::Asc)
+        .order_by(I::InvitationId, Order::Asc)
+        .limit(1)
+        .to_owned();
+    Query::select().expr(Expr::cust("count(*)")).from_subquery(first, "first").to_owned()
 }
 
 fn count_of(entity: impl EntityTrait) -> SelectStatement {

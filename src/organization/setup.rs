@@ -4,6 +4,7 @@ use super::settings::Setup;
 use crate::pb::{SetupChecklist, SetupStep, SetupStepKind};
 
 /// What the steps are figured from.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
     /// It has a description.

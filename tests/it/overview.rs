@@ -15,7 +15,7 @@ impl Person {
         let setup = self.overview().await.expect("the overview").setup.expect("the first steps");
         let done = setup.steps.iter().filter(|step| step.done).count();
         assert_eq!(usize::try_from(setup.done), Ok(done));
-        let mut steps: Vec<String> = setup.steps.iter().map(step).collect();
+        let mut steps: Vec<String> = setup.steps.iter().copied().map(step).collect();
         steps.extend(setup.closed.then(|| "closed".to_owned()));
         steps.join(" ")
     }
@@ -36,7 +36,7 @@ impl Person {
     }
 }
 
-fn step(step: &pb::SetupStep) -> String {
+fn step(step: pb::SetupStep) -> String {
     let name = match step.kind() {
         SetupStepKind::Unspecified => "?",
         SetupStepKind::Profile => "profile",

@@ -75,8 +75,8 @@ fn domains_of(domains: &[&str]) -> pb::OrganizationSettings {
     security(pb::SecuritySettings { allowed_email_domains: strings(domains), ..Default::default() })
 }
 
-fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 /// Name and payload of the events of an organization after a number.
@@ -181,7 +181,7 @@ database_tests! {
             security: Some(pb::SecuritySettings {
                 allowed_sign_in_methods: vec![7, 3, 7],
                 mfa_required: true,
-                session_length: seconds(3600),
+                session_length: Some(seconds(3600)),
                 allowed_email_domains: strings(&["Example.COM", "Bücher.example", "example.com"]),
                 allowed_ip_ranges: strings(&["2001:DB8::1/32", "10.1.2.3/8"]),
                 external_sharing_allowed: true,
@@ -262,7 +262,7 @@ database_tests! {
             branding: branding("http://acme.example/logo.svg", "red", "#12345g").branding,
             security: Some(pb::SecuritySettings {
                 allowed_sign_in_methods: vec![1, 0],
-                session_length: seconds(299),
+                session_length: Some(seconds(299)),
                 allowed_email_domains: strings(&["example.com", "localhost", "ann@example.com"]),
                 allowed_ip_ranges: strings(&["10.0.0.0", "10.0.0.0/8", "010.0.0.0/8"]),
                 ..Default::default()
@@ -308,13 +308,13 @@ database_tests! {
             (&["security.mfa"], pb::OrganizationSettings::default(), "update_mask"),
             (&["branding.logo_uri.x"], pb::OrganizationSettings::default(), "update_mask"),
             (&["security"], domains_of(&many), "settings.security.allowed_email_domains"),
-            (&["security"], security(pb::SecuritySettings { session_length: seconds(31_536_001), ..Default::default() }), "settings.security.session_length"),
+            (&["security"], security(pb::SecuritySettings { session_length: Some(seconds(31_536_001)), ..Default::default() }), "settings.security.session_length"),
         ] {
             let refused = ann.tries_to_choose(mask, settings).await.unwrap_err();
             assert_eq!((refused.is(), refused.fields.as_slice()), ((Code::InvalidArgument, "INVALID_FIELDS"), &[field.to_owned()][..]), "{mask:?}");
         }
         ann.restricts_to(&many[..100]).await;
-        ann.chooses(&["security"], security(pb::SecuritySettings { session_length: seconds(31_536_000), ..Default::default() })).await;
+        ann.chooses(&["security"], security(pb::SecuritySettings { session_length: Some(seconds(31_536_000)), ..Default::default() })).await;
         world.end().await;
     }
 

@@ -1,5 +1,8 @@
 //! The fields of settings: how each is read from a request, told in an event, and shown.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use chrono::TimeDelta;
@@ -75,7 +78,7 @@ impl New {
     }
 
     fn set_one(&self, to: &mut Settings, path: &str, fields: &mut Fields) {
-        let Self { branding, security, ai, setup } = self;
+        let Self { branding, security, setup, .. } = self;
         let name = format!("settings.{path}");
         let name = name.as_str();
         match path {
@@ -101,17 +104,27 @@ impl New {
             "security.external_sharing_allowed" => {
                 to.security.external_sharing_allowed = security.external_sharing_allowed;
             }
-            "ai.allowed_models" => to.ai.allowed_models = list(fields, name, &ai.allowed_models, model),
-            "ai.default_model" => to.ai.default_model = fields.line(name, &ai.default_model, 0..=100),
-            "ai.training_allowed" => to.ai.training_allowed = ai.training_allowed,
-            "ai.retention_days" => to.ai.retention_days = retention(fields, name, ai.retention_days),
-            "ai.redact_personal_data" => to.ai.redact_personal_data = ai.redact_personal_data,
-            "ai.safety_level" => to.ai.safety_level = safety_level(fields, name, ai.safety_level),
             "setup.dismissed" => to.setup.dismissed = setup.dismissed,
             "setup.dismissed_steps" => {
                 let known = |step| pb::SetupStepKind::try_from(step).is_ok();
                 to.setup.dismissed_steps = choices(fields, name, &setup.dismissed_steps, known);
             }
+            _ => self.set_ai(to, path, name, fields),
+        }
+    }
+
+    fn set_ai(&self, to: &mut Settings, path: &str, name: &str, fields: &mut Fields) {
+        let ai = &self.ai;
+        match path {
+            "ai.allowed_models" => {
+                let model = |fields: &mut Fields, name: &str, model: &str| Some(fields.line(name, model, 1..=100));
+                to.ai.allowed_models = list(fields, name, &ai.allowed_models, model);
+            }
+            "ai.default_model" => to.ai.default_model = fields.line(name, &ai.default_model, 0..=100),
+            "ai.training_allowed" => to.ai.training_allowed = ai.training_allowed,
+            "ai.retention_days" => to.ai.retention_days = retention(fields, name, ai.retention_days),
+            "ai.redact_personal_data" => to.ai.redact_personal_data = ai.redact_personal_data,
+            "ai.safety_level" => to.ai.safety_level = safety_level(fields, name, ai.safety_level),
             _ => {}
         }
     }
@@ -124,10 +137,6 @@ fn color(fields: &mut Fields, name: &str, value: &str) -> String {
         fields.fault(name, "must be a colour, as in #1a2b3c");
     }
     color
-}
-
-fn model(fields: &mut Fields, name: &str, value: &str) -> Option<String> {
-    Some(fields.line(name, value, 1..=100))
 }
 
 fn domain(fields: &mut Fields, name: &str, value: &str) -> Option<String> {
@@ -275,119 +284,5 @@ fn shown_duration(micros: i64) -> prost_types::Duration {
     prost_types::Duration {
         seconds: micros.div_euclid(1_000_000),
         nanos: i32::try_from(micros.rem_euclid(1_000_000) * 1000).unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What becomes of settings that have only this set; nothing when it is refused.
-    fn read(new: pb::OrganizationSettings) -> Option<Settings> {
-        let (mut settings, mut fields) = (Settings::default(), Fields::new());
-        New::of(Some(new)).set(&mut settings, &PATHS, &mut fields);
-        fields.done(settings).ok()
-    }
-
-    fn ranges(ranges: &[&str]) -> Option<Vec<String>> {
-        let allowed_ip_ranges = ranges.iter().map(|range| (*range).to_owned()).collect();
-        let security = pb::SecuritySettings { allowed_ip_ranges, ..Default::default() };
-        read(pb::OrganizationSettings { security: Some(security), ..Default::default() })
-            .map(|settings| settings.security.allowed_ip_ranges)
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_shown_is_read_as_itself(
-            colors in prop::array::uniform2("#[0-9a-fA-F]{6}|"),
-            methods in prop::collection::vec(1..=8i32, 0..12),
-            flags in any::<[bool; 4]>(),
-            session in prop::option::of((300..=31_535_999i64, 0..1_000_000i32)),
-            domains in prop::collection::vec("[a-zA-Z]{1,8}\\.(com|NL)", 0..12),
-            networks in prop::collection::vec((any::<u32>(), 0..=32u8), 0..12),
-            models in prop::collection::vec("[a-z]{1,3}", 0..12),
-            retention in prop::option::of(0..=3650i32),
-        ) {
-            let [primary_color, accent_color] = colors;
-            let ranges = networks.iter().map(|(address, prefix)| format!("{}/{prefix}", std::net::Ipv4Addr::from(*address)));
-            let given = pb::OrganizationSettings {
-                branding: Some(pb::Branding { logo_uri: "https://a.example/b".into(), primary_color, accent_color }),
-                security: Some(pb::SecuritySettings {
-                    allowed_sign_in_methods: methods,
-                    mfa_required: flags[0],
-                    session_length: session.map(|(seconds, micros)| prost_types::Duration { seconds, nanos: micros * 1000 }),
-                    allowed_email_domains: domains,
-                    allowed_ip_ranges: ranges.collect(),
-                    external_sharing_allowed: flags[1],
-                }),
-                ai: Some(pb::AiSettings {
-                    allowed_models: models,
-                    default_model: "abc".into(),
-                    training_allowed: flags[2],
-                    retention_days: retention,
-                    redact_personal_data: flags[3],
-                    safety_level: 2,
-                }),
-                setup: Some(pb::SetupSettings { dismissed: true, dismissed_steps: vec![6, 2, 2] }),
-                ..Default::default()
-            };
-            let once = read(given).expect("sound settings");
-            let again = read(once.clone().shown()).expect("what is shown is sound");
-            prop_assert_eq!(&again, &once);
-            let stored: Settings = serde_json::from_value(serde_json::to_value(&once).unwrap()).unwrap();
-            prop_assert_eq!(stored.ai, once.ai);
-            prop_assert_eq!(stored.security, once.security);
-        }
-
-        #[test]
-        fn only_the_fields_of_the_mask_change(chosen in prop::collection::vec(any::<bool>(), PATHS.len())) {
-            let full = pb::OrganizationSettings {
-                branding: Some(pb::Branding {
-                    logo_uri: "https://a.example/b".into(),
-                    primary_color: "#000000".into(),
-                    accent_color: "#ffffff".into(),
-                }),
-                security: Some(pb::SecuritySettings {
-                    allowed_sign_in_methods: vec![1],
-                    mfa_required: true,
-                    session_length: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
-                    allowed_email_domains: vec!["acme.com".into()],
-                    allowed_ip_ranges: vec!["10.0.0.0/8".into()],
-                    external_sharing_allowed: true,
-                }),
-                ai: Some(pb::AiSettings {
-                    allowed_models: vec!["large".into()],
-                    default_model: "large".into(),
-                    training_allowed: true,
-                    retention_days: Some(0),
-                    redact_personal_data: true,
-                    safety_level: 3,
-                }),
-                setup: Some(pb::SetupSettings { dismissed: true, dismissed_steps: vec![1] }),
-                ..Default::default()
-            };
-            let paths: Vec<&'static str> = PATHS.iter().zip(&chosen).filter(|(_, chosen)| **chosen).map(|(path, _)| *path).collect();
-            let (mut settings, mut fields) = (Settings::default(), Fields::new());
-            let changes = New::of(Some(full.clone())).set(&mut settings, &paths, &mut fields);
-            prop_assert_eq!(changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), paths);
-            for path in PATHS.iter().zip(&chosen).filter(|(_, chosen)| !**chosen).map(|(path, _)| *path) {
-                prop_assert_eq!(settings.text(path), Settings::default().text(path), "{}", path);
-            }
-            // The same again is no change.
-            let paths: Vec<&'static str> = changes.iter().filter_map(|change| PATHS.into_iter().find(|path| *path == change.field)).collect();
-            prop_assert!(New::of(Some(full)).set(&mut settings, &paths, &mut fields).is_empty());
-        }
-    }
-
-    #[test]
-    fn networks_have_one_form() {
-        let forms = ["10.1.2.3/8", " 10.0.0.0/8", "2001:DB8:0:0::1/32", "::/0", "192.0.2.1/32"];
-        assert_eq!(ranges(&forms).unwrap(), ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::/0"]);
-        for wrong in ["", "10.0.0.0", "10.0.0.0/33", "010.0.0.0/8", "10.0.0/8", "::1/129", "acme.com/8", "10.0.0.0/-1"]
-        {
-            assert_eq!(ranges(&[wrong]), None, "{wrong:?} was taken");
-        }
     }
 }
