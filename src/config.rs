@@ -63,8 +63,26 @@ pub enum Command {
     /// Bring the database to the newest schema and exit.
     Migrate(Database),
     /// Bring organizations with all their people in from a file of JSON lines.
+    ///
+    /// The whole file is checked first, and every fault is told with its line; nothing is written while there is one. Then it is
+    /// written in the order of its lines, in transactions of some thousand. An import that was interrupted, in whatever way, goes on
+    /// when it is run again with the same file; one that is done does nothing. Roles and plans are checked by the role policy and the
+    /// plans that are given here: give those of the server. The database is brought to the newest schema, as the server does. On
+    /// PostgreSQL servers may run meanwhile; on SQLite the server must be stopped.
+    ///
+    /// Nobody gets an e-mail, and imported invitations have no token: they are accepted by their name (ListReceivedInvitations), or
+    /// sent again. Each organization's log begins with organization.imported.
+    #[command(after_long_help = MANUAL_OF_FORMAT)]
     Import(Box<Import>),
     /// Write organizations with all their people as JSON lines.
+    ///
+    /// Everything as it is at one instant, in the format that `tenantry import` reads and in an order in which it does. On
+    /// PostgreSQL servers may run meanwhile; on SQLite the server must be stopped, for its file serves one process.
+    ///
+    /// Not in it: organizations that are deleted and not purged yet, the tokens of invitations, etags and update times, since when
+    /// somebody is assigned to a workspace, settings, domains and requests to join, billing profiles, sessions and recordings,
+    /// analytics, the log.
+    #[command(after_long_help = MANUAL_OF_FORMAT)]
     Export(Box<Export>),
     /// Mint a token for development, signed with TENANTRY_JWT_SECRET, and print it.
     Token(Box<Token>),
@@ -136,17 +154,7 @@ impl Database {
 }
 
 /// What to import.
-///
-/// The whole file is checked first, and every fault is told with its line; nothing is written while there is one. Then it is
-/// written in the order of its lines, in transactions of some thousand. An import that was interrupted, in whatever way, goes on
-/// when it is run again with the same file; one that is done does nothing. Roles and plans are checked by the role policy and the
-/// plans that are given here: give those of the server. The database is brought to the newest schema, as the server does. On
-/// PostgreSQL servers may run meanwhile; on SQLite the server must be stopped.
-///
-/// Nobody gets an e-mail, and imported invitations have no token: they are accepted by their name (ListReceivedInvitations), or
-/// sent again. Each organization's log begins with organization.imported.
 #[derive(Debug, Args)]
-#[command(after_long_help = MANUAL_OF_FORMAT)]
 pub struct Import {
     /// The file.
     pub file: PathBuf,
@@ -168,15 +176,7 @@ pub struct Import {
 }
 
 /// What to export.
-///
-/// Everything as it is at one instant, in the format that `tenantry import` reads and in an order in which it does. On
-/// PostgreSQL servers may run meanwhile; on SQLite the server must be stopped, for its file serves one process.
-///
-/// Not in it: organizations that are deleted and not purged yet, the tokens of invitations, etags and update times, since when
-/// somebody is assigned to a workspace, settings, domains and requests to join, billing profiles, sessions and recordings,
-/// analytics, the log.
 #[derive(Debug, Args)]
-#[command(after_long_help = MANUAL_OF_FORMAT)]
 pub struct Export {
     /// The database.
     #[command(flatten)]

@@ -440,7 +440,7 @@ database_tests! {
         books_are_right(&home).await;
         assert_eq!(number(&home, "SELECT count(*) FROM event").await, 2);
         assert_eq!(number(&home, "SELECT count(*) FROM membership").await, 800);
-        assert_eq!(number(&home, "SELECT sum(active_members + 0) FROM organization WHERE last_event_number = 1").await, 800);
+        assert_eq!(number(&home, "SELECT cast(sum(active_members) AS bigint) FROM organization WHERE last_event_number = 1").await, 800);
         home.end().await;
         whole.end().await;
     }
