@@ -8,7 +8,7 @@ use super::TransferError;
 use super::check::{Plans, Rules, Tenant};
 use super::format::{self, Line, Member};
 use super::rows;
-use super::source::{At, Source};
+use super::source::{At, Source, Text};
 use crate::entity::{custom_role, invitation, membership, organization, subscription, workspace, workspace_member};
 use crate::error::Error;
 use crate::event::Change;
@@ -113,7 +113,7 @@ impl Builder<'_> {
             }
             Line::Invitation(line) => {
                 let source = format!("tenantry import {} {}", self.digest, at.line);
-                let row = rows::invitation(line, |made_at| id::derived(made_at, &source), self.rules.policy, now)?;
+                let row = rows::invitation(line, |made_at| id::derived(made_at, &source), self.rules.policy, now);
                 batch.entry(organization_id).pending += i64::from(row.holds_seat);
                 batch.invitations.push(row);
             }
@@ -138,21 +138,20 @@ impl Builder<'_> {
     }
 
     fn subscription(&mut self, tenant: &Tenant) -> Result<subscription::Model, TransferError> {
-        let line = match tenant.subscription {
-            Some(at) => match self.read_again(at)? {
+        let line = if let Some(at) = tenant.subscription {
+            match self.read_again(at)? {
                 Line::Subscription(line) => line,
                 _ => return Err(TransferError::Changed),
-            },
-            None => {
-                let plan = self.rules.catalogue.default_plan();
-                let plan = plan.ok_or(Error::defect("the catalogue has no default plan"))?;
-                format::Subscription {
-                    organization_id: tenant.organization_id,
-                    plan_id: plan.plan.clone(),
-                    status: subscription::Status::Active,
-                    seats: None,
-                    create_time: None,
-                }
+            }
+        } else {
+            let plan = self.rules.catalogue.default_plan();
+            let plan = plan.ok_or(Error::defect("the catalogue has no default plan"))?;
+            format::Subscription {
+                organization_id: tenant.organization_id,
+                plan_id: plan.plan.clone(),
+                status: subscription::Status::Active,
+                seats: None,
+                create_time: None,
             }
         };
         let included = self.rules.catalogue.plan(&line.plan_id).map(|plan| plan.included_seats);
@@ -174,7 +173,7 @@ impl Builder<'_> {
 }
 
 /// Reads a line that was found sound.
-pub(super) fn read(text: Result<&str, &'static str>) -> Result<Line, TransferError> {
+pub(super) fn read(text: Text<'_>) -> Result<Line, TransferError> {
     format::read(text.map_err(|_| TransferError::Changed)?).map_err(|_| TransferError::Changed)
 }
 

@@ -324,9 +324,10 @@ impl<'a> Checker<'a> {
             return;
         }
         let policy = self.rules.policy.name();
-        let text = match role.starts_with(custom::PREFIX) {
-            true => format!("role: no line before this one defines `{role}`"),
-            false => format!("role: the role policy `{policy}` has no `{role}`"),
+        let text = if role.starts_with(custom::PREFIX) {
+            format!("role: no line before this one defines `{role}`")
+        } else {
+            format!("role: the role policy `{policy}` has no `{role}`")
         };
         self.faults.note(line, text);
     }

@@ -244,10 +244,12 @@ fn word<T: PartialEq, S: Serializer>(words: &[(&str, T)], value: &T, serializer:
     serializer.serialize_str(word.ok_or_else(|| serde::ser::Error::custom("a value without a word"))?)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn status<S: Serializer>(value: &subscription::Status, serializer: S) -> Result<S::Ok, S::Error> {
     word(&STATUSES, value, serializer)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 fn state<S: Serializer>(value: &invitation::State, serializer: S) -> Result<S::Ok, S::Error> {
     word(&STATES, value, serializer)
 }
@@ -301,7 +303,7 @@ pub fn read(line: &str) -> Result<Line, Faulty> {
     }
     let id = known.unwrap_or_default();
     let (line, names) = match kind.as_str() {
-        "organization" => (organization(&mut object, id).map(Line::Organization), Some(Named::Organization)),
+        "organization" => (Some(Line::Organization(organization(&mut object, id))), Some(Named::Organization)),
         "subscription" => (Some(Line::Subscription(subscription(&mut object, id))), None),
         "role" => named_role(&mut object, id),
         "workspace" => named_workspace(&mut object, id, false),
@@ -337,8 +339,8 @@ fn named_workspace(object: &mut Object, organization_id: Uuid, room: bool) -> (O
     (Some(if room { Line::Room(workspace) } else { Line::Workspace(workspace) }), Some(named))
 }
 
-fn organization(object: &mut Object, organization_id: Uuid) -> Option<Organization> {
-    Some(Organization {
+fn organization(object: &mut Object, organization_id: Uuid) -> Organization {
+    Organization {
         organization_id,
         name: object.required("name", |fields, key, text| fields.line(key, text, 1..=100)),
         slug: object.required("slug", slug),
@@ -347,7 +349,7 @@ fn organization(object: &mut Object, organization_id: Uuid) -> Option<Organizati
         time_zone: object.optional("time_zone", Fields::time_zone).unwrap_or_else(|| "UTC".to_owned()),
         default_of_user_id: object.optional("default_of_user_id", Fields::user_id),
         create_time: object.time("create_time"),
-    })
+    }
 }
 
 fn slug(fields: &mut Fields, key: &str, text: &str) -> String {

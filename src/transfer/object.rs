@@ -140,13 +140,11 @@ impl Object {
 
     /// A text, as `read` has it; nothing when it is not said.
     pub(super) fn optional<T>(&mut self, key: &str, read: impl FnOnce(&mut Fields, &str, &str) -> T) -> Option<T> {
-        match self.take(key)? {
-            Json::Text(text) => Some(read(&mut self.fields, &format!("{}{key}", self.prefix), &text)),
-            _ => {
-                self.fault(key, "must be a text");
-                None
-            }
-        }
+        let Json::Text(text) = self.take(key)? else {
+            self.fault(key, "must be a text");
+            return None;
+        };
+        Some(read(&mut self.fields, &format!("{}{key}", self.prefix), &text))
     }
 
     /// A text, as `read` has it, who says of an empty one what is missing.
@@ -190,13 +188,11 @@ impl Object {
 
     /// A whole number.
     pub(super) fn number(&mut self, key: &str) -> Option<i64> {
-        match self.take(key)? {
-            Json::Number(Some(number)) => Some(number),
-            _ => {
-                self.fault(key, "must be a whole number");
-                None
-            }
-        }
+        let Json::Number(Some(number)) = self.take(key)? else {
+            self.fault(key, "must be a whole number");
+            return None;
+        };
+        Some(number)
     }
 
     /// Yes or no; no when it is not said.

@@ -117,12 +117,12 @@ pub(super) fn invitation(
     made_id: impl FnOnce(DateTime<Utc>) -> Uuid,
     policy: &RolePolicy,
     now: DateTime<Utc>,
-) -> Result<invitation::Model, Error> {
+) -> invitation::Model {
     let created_at = line.create_time.unwrap_or(now);
     let sent_at = line.send_time.unwrap_or(created_at);
     let inviter_role = || check::inviter_role(policy, &line.role).unwrap_or(policy.top_role().name.as_str()).to_owned();
     let workspace_ids: Vec<Value> = line.workspace_ids.iter().map(|id| Value::String(id.to_string())).collect();
-    Ok(invitation::Model {
+    invitation::Model {
         organization_id: line.organization_id,
         invitation_id: line.invitation_id.unwrap_or_else(|| made_id(created_at)),
         holds_seat: check::holds_seat(&line, now),
@@ -141,5 +141,5 @@ pub(super) fn invitation(
         expires_at: line.expire_time,
         ended_at: (line.state != invitation::State::Pending).then(|| line.end_time.unwrap_or(sent_at)),
         workspace_ids: (!workspace_ids.is_empty()).then_some(Value::Array(workspace_ids)),
-    })
+    }
 }

@@ -21,6 +21,12 @@ pub struct At {
     pub offset: u64,
 }
 
+/// A line without its end, or why it is none.
+pub type Text<'a> = Result<&'a str, &'static str>;
+
+/// A line that was read, and where it is.
+pub type Read<'a> = (At, Text<'a>);
+
 /// A file that is being read.
 #[derive(Debug)]
 pub struct Source {
@@ -39,7 +45,7 @@ impl Source {
     }
 
     /// The next line, without its end; nothing after the last one. A line that is none is told as a fault.
-    pub fn next_line(&mut self) -> Result<Option<(At, Result<&str, &'static str>)>, TransferError> {
+    pub fn next_line(&mut self) -> Result<Option<Read<'_>>, TransferError> {
         let at = self.next;
         let read = self.read_line().map_err(failed(&self.path))?;
         if read == 0 {
@@ -53,7 +59,7 @@ impl Source {
     }
 
     /// A line that was read before.
-    pub fn line_at(&mut self, at: At) -> Result<Option<(At, Result<&str, &'static str>)>, TransferError> {
+    pub fn line_at(&mut self, at: At) -> Result<Option<Read<'_>>, TransferError> {
         self.file.seek(SeekFrom::Start(at.offset)).map_err(failed(&self.path))?;
         self.next = at;
         self.next_line()
@@ -124,7 +130,7 @@ impl Fingerprint {
             last = read.last().copied().unwrap_or(last);
         }
         lines += u64::from(last != b'\n');
-        let digest = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = context.finish().as_ref().iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
         let too_many = || failed(path)(io::Error::other("has more than 4,294,967,294 lines"));
         let lines = u32::try_from(lines).ok().filter(|lines| *lines < u32::MAX).ok_or_else(too_many)?;
         Ok(Self { digest, lines, state: before })

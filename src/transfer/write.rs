@@ -3,7 +3,7 @@
 //! A server may run beside it on PostgreSQL. So an organization that is there already is locked as every change locks it, and
 //! its books are moved on by exactly what the batch inserts; at every commit they are right.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict};
@@ -146,8 +146,8 @@ impl Writer<'_> {
         batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<Vec<event::Model>, TransferError> {
-        let new: HashMap<Uuid, ()> = batch.organizations.iter().map(|row| (row.organization_id, ())).collect();
-        let known: Vec<Uuid> = batch.books.keys().copied().filter(|id| !new.contains_key(id)).collect();
+        let new: HashSet<Uuid> = batch.organizations.iter().map(|row| row.organization_id).collect();
+        let known: Vec<Uuid> = batch.books.keys().copied().filter(|id| !new.contains(id)).collect();
         let mut events = Vec::new();
         for ids in sql::blocks(&known) {
             let rows = lock(transaction, ids).await?;
