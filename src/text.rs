@@ -7,8 +7,31 @@ use unicode_normalization::char::is_combining_mark;
 #[must_use]
 pub fn fold(text: &str) -> String {
     let seen = |letter: &char| !is_combining_mark(*letter) && !is_joiner(*letter);
-    let folded: String = text.nfkd().filter(seen).flat_map(char::to_lowercase).collect();
+    let mut folded = String::with_capacity(text.len());
+    for letter in text.nfkd().filter(seen).flat_map(char::to_lowercase) {
+        match plain(letter) {
+            Some(plain) => folded.push_str(plain),
+            None => folded.push(letter),
+        }
+    }
     folded.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What is written for a letter by whoever does not have it on the keyboard, where Unicode does not take it apart.
+fn plain(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'ł' => "l",
+        'ø' => "o",
+        'đ' | 'ð' => "d",
+        'ħ' => "h",
+        'ı' => "i",
+        'ß' => "ss",
+        'æ' => "ae",
+        'œ' => "oe",
+        'þ' => "th",
+        'ς' => "σ",
+        _ => return None,
+    })
 }
 
 /// Whether the text has a letter that is not one: a control, or a mark that turns the direction of what follows. Such
@@ -36,6 +59,8 @@ mod tests {
     fn case_accents_and_white_space_are_folded_away() {
         assert_eq!(fold("  Zoë \t ÅNGSTRÖM "), "zoe angstrom");
         assert_eq!(fold("ﬁancé İstanbul"), "fiance istanbul");
+        assert_eq!(fold("Łukasz Søren WEIẞ Straße Ægir"), "lukasz soren weiss strasse aegir");
+        assert_eq!(fold("ΟΔΥΣΣΕΥΣ"), fold("Οδυσσεύς"));
         assert_eq!(fold("نرم\u{200C}افزار"), fold("نرمافزار"));
     }
 

@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::result_large_err, reason = "a test reads a refusal whole")]
 
+mod analytics;
 mod authorization;
 mod bad_input;
 mod billing;
@@ -31,6 +32,7 @@ mod operations;
 mod organization;
 mod overview;
 mod readme;
+mod search;
 mod settings;
 mod stories;
 mod story_s0_admin_center;
