@@ -12,15 +12,15 @@ use super::{Identity, Profile, invitations, rules, store};
 use crate::auth::policy::RolePolicy;
 use crate::auth::scope::Scope;
 use crate::billing::store as subscriptions;
-use crate::email::Email;
 use crate::entity::invitation::{self, State as InvitationState};
 use crate::entity::join_request::{self, Column as C, State};
+use crate::entity::membership;
 use crate::entity::organization_domain::{self, JoinMode};
-use crate::entity::{membership, organization};
 use crate::error::{Error, OnConstraint as _};
 use crate::event::Change;
 use crate::operation::Unit;
 use crate::organization::domains;
+use crate::workspace::assignments;
 use crate::{id, sql};
 
 /// The way in that an organization leaves open to somebody who knocks.
@@ -71,14 +71,6 @@ pub fn pending(request: &join_request::Model) -> Result<(), Error> {
     Err(Error::JoinRequestNotPending { join_request_id: request.join_request_id, state })
 }
 
-/// Whether the organization's settings let an address in: the one place that joining, and approving a request, ask.
-///
-/// CONNECT: `organization::settings` knows the allowed domains; `organization.restricts_email_domains` says whether there are
-/// any, without a look at them. The refusal is `Error::EmailDomainNotAllowed`.
-pub async fn check_address<A>(_: &Unit<'_, A>, _: &organization::Model, _: &Email) -> Result<(), Error> {
-    Ok(())
-}
-
 /// Somebody who comes in.
 #[derive(Clone, Debug)]
 pub struct Entrance {
@@ -109,13 +101,15 @@ pub async fn enter<A>(unit: &mut Unit<'_, A>, entrance: Entrance) -> Result<memb
     }
     let member = store::joining(unit.scope(), &identity, &profile, &role, invitation_id, unit.now);
     store::insert_joining(unit, member.clone()).await?;
-    // CONNECT: the workspaces of the invitation, as AcceptInvitation assigns them; they belong into the event below.
+    // Whoever invited them had these in mind for them, by whichever door they come.
+    let chosen = invitation.and_then(|invitation| invitation.workspace_ids).map(|chosen| chosen.0).unwrap_or_default();
+    let workspace_ids = assignments::insert_chosen(unit, &member, chosen).await?;
     unit.record(Change::MemberJoined {
         user_id,
         role,
         invitation_id,
         domain: (!invited).then(|| domains::of_email(&identity.email).to_owned()),
-        workspace_ids: Vec::new(),
+        workspace_ids,
     });
     Ok(member)
 }

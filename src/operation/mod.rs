@@ -316,8 +316,3 @@ pub fn split<R>(request: Request<R>) -> Result<(Authorized, R), Error> {
         extensions.remove::<Authorized>().ok_or(Error::defect("a call came past the authorization layer"))?;
     Ok((authorized, request))
 }
-
-/// An RPC that has no code yet.
-pub async fn unwritten<Q, A>(_: &App, _: Request<Q>) -> Result<Response<A>, Status> {
-    Err(Error::MethodUnknown.into())
-}

@@ -228,13 +228,12 @@ fn role(row: custom_role::Model) -> Result<format::Role, Error> {
 }
 
 fn workspace(row: workspace::Model) -> Result<format::Workspace, Error> {
-    let settings = read_json(row.room_settings.as_ref())?;
     Ok(format::Workspace {
         organization_id: row.organization_id,
         workspace_id: row.workspace_id,
         name: row.name,
         description: row.description,
-        room_settings: row.slug.is_some().then(|| settings.unwrap_or_default()),
+        room_settings: row.slug.is_some().then(|| row.room_settings.unwrap_or_default()),
         slug: row.slug,
         create_time: Some(row.created_at),
     })
@@ -257,7 +256,7 @@ fn member(row: membership::Model, workspace_ids: Vec<Uuid>) -> format::Member {
 }
 
 fn invitation(row: invitation::Model, workspaces: &HashSet<Uuid>) -> Result<format::Invitation, Error> {
-    let mut workspace_ids: Vec<Uuid> = read_json(row.workspace_ids.as_ref())?.unwrap_or_default();
+    let mut workspace_ids: Vec<Uuid> = row.workspace_ids.map(|chosen| chosen.0).unwrap_or_default();
     // One that is to be accepted would not lead to those that are gone either.
     workspace_ids.retain(|id| row.state != invitation::State::Pending || workspaces.contains(id));
     workspace_ids.sort_unstable();

@@ -1,13 +1,14 @@
 //! The lines of the format: one type for what is read and what is written.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::object::Object;
 use crate::auth::permission;
 use crate::auth::policy::custom;
 use crate::email::Email;
+use crate::entity::workspace::{Access, RoomSettings};
 use crate::entity::{invitation, subscription};
 use crate::error::Violation;
 use crate::fields::{Fields, parse_uuid};
@@ -143,31 +144,6 @@ pub struct Workspace {
     pub create_time: Option<DateTime<Utc>>,
 }
 
-/// How a room behaves; also as it is stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the fields of the contract's message of this name")]
-pub struct RoomSettings {
-    pub access: RoomAccess,
-    pub lobby: bool,
-    pub mute_on_entry: bool,
-    pub automatic_recording: bool,
-    pub maximum_participants: i64,
-}
-
-/// Who may enter a room by its link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RoomAccess {
-    /// Every member.
-    #[default]
-    Members,
-    /// Members who are assigned to it.
-    Assigned,
-    /// Whoever has the link.
-    Anyone,
-}
-
 /// A member.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the fields of the contract's message of this name")]
@@ -236,8 +212,8 @@ const STATES: [(&str, invitation::State); 4] = [
     ("declined", invitation::State::Declined),
     ("canceled", invitation::State::Canceled),
 ];
-const ACCESSES: [(&str, RoomAccess); 3] =
-    [("members", RoomAccess::Members), ("assigned", RoomAccess::Assigned), ("anyone", RoomAccess::Anyone)];
+const ACCESSES: [(&str, Access); 3] =
+    [("members", Access::Members), ("assigned", Access::Assigned), ("anyone", Access::Anyone)];
 
 fn word<T: PartialEq, S: Serializer>(words: &[(&str, T)], value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     let word = words.iter().find(|(_, meaning)| meaning == value).map(|(word, _)| *word);
@@ -418,7 +394,8 @@ fn workspace(object: &mut Object, organization_id: Uuid, room: bool) -> Workspac
 
 fn settings(object: &mut Object) -> RoomSettings {
     let maximum_participants = object.number("maximum_participants").unwrap_or_default();
-    if !(0..=100_000).contains(&maximum_participants) {
+    let maximum_participants = i32::try_from(maximum_participants).ok().filter(|most| (0..=100_000).contains(most));
+    if maximum_participants.is_none() {
         object.fault("maximum_participants", "must be 0 to 100,000");
     }
     RoomSettings {
@@ -426,7 +403,7 @@ fn settings(object: &mut Object) -> RoomSettings {
         lobby: object.flag("lobby"),
         mute_on_entry: object.flag("mute_on_entry"),
         automatic_recording: object.flag("automatic_recording"),
-        maximum_participants,
+        maximum_participants: maximum_participants.unwrap_or_default(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the lines are in the database. What a line does not say is as it would be for one of now.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::check;
@@ -83,7 +82,7 @@ pub(super) fn workspace(line: Workspace, now: DateTime<Utc>) -> Result<workspace
         name: line.name,
         description: line.description,
         slug: line.slug,
-        room_settings: line.room_settings.as_ref().map(write_json).transpose()?,
+        room_settings: line.room_settings,
         created_at,
         updated_at: created_at,
         version: 1,
@@ -108,6 +107,7 @@ pub(super) fn assignments(line: &Member, now: DateTime<Utc>) -> impl Iterator<It
         workspace_id: *workspace_id,
         user_id: line.user_id.clone(),
         assigned_at,
+        joined_at: assigned_at,
     })
 }
 
@@ -121,7 +121,6 @@ pub(super) fn invitation(
     let created_at = line.create_time.unwrap_or(now);
     let sent_at = line.send_time.unwrap_or(created_at);
     let inviter_role = || check::inviter_role(policy, &line.role).unwrap_or(policy.top_role().name.as_str()).to_owned();
-    let workspace_ids: Vec<Value> = line.workspace_ids.iter().map(|id| Value::String(id.to_string())).collect();
     invitation::Model {
         organization_id: line.organization_id,
         invitation_id: line.invitation_id.unwrap_or_else(|| made_id(created_at)),
@@ -140,6 +139,6 @@ pub(super) fn invitation(
         sent_at,
         expires_at: line.expire_time,
         ended_at: (line.state != invitation::State::Pending).then(|| line.end_time.unwrap_or(sent_at)),
-        workspace_ids: (!workspace_ids.is_empty()).then_some(Value::Array(workspace_ids)),
+        workspace_ids: Some(invitation::WorkspaceIds(line.workspace_ids)).filter(|chosen| !chosen.0.is_empty()),
     }
 }

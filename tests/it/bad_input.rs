@@ -67,7 +67,7 @@ impl Stage {
         let sent = owner.invites(&["ivy@example.com"], "member").await.remove(0);
         let stranger = world.person("zed").founds("Other").await;
         let theirs = stranger.invites(&["yan@example.com"], "member").await.remove(0);
-        let their_space = stranger.tries_to_open(pb::WorkspaceKind::Workspace, "Theirs").await.expect("a workspace");
+        let their_space = stranger.tries_to_make(pb::WorkspaceKind::Workspace, "Theirs").await.expect("a workspace");
         let service = world.service("gateway");
         let room = furnished(&owner, &service).await;
         let joiner = world.person("jay").with_email("jay@joiner.example");
@@ -232,7 +232,7 @@ impl Stage {
 /// A room with a live session and a recording, a role of its own, in the organization of this owner.
 async fn furnished(owner: &Person, service: &Person) -> pb::Workspace {
     let organization_id = owner.organization_id.clone();
-    let room = owner.tries_to_open(pb::WorkspaceKind::Room, "Room").await.expect("a room");
+    let room = owner.tries_to_make(pb::WorkspaceKind::Room, "Room").await.expect("a room");
     let begun = Some(prost_types::Timestamp { seconds: 1_767_600_000, nanos: 0 });
     let session = pb::RecordSessionStartRequest {
         organization_id: organization_id.clone(),

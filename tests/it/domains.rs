@@ -59,9 +59,9 @@ database_tests! {
         world.writes_zone("");
         assert_eq!(ann.tries_to_verify("acme.example").await.as_ref(), Ok(&verified));
         assert_eq!(ann.tries_to_claim("acme.example").await.as_ref(), Ok(&verified));
-        let opened = ann.tries_to_open("acme.example", JoinMode::Automatic, "admin").await.expect("opened");
+        let opened = ann.tries_to_open_domain("acme.example", JoinMode::Automatic, "admin").await.expect("opened");
         assert_eq!((opened.join_mode(), opened.join_role.as_str()), (JoinMode::Automatic, "admin"));
-        assert_eq!(ann.tries_to_open("acme.example", JoinMode::Automatic, "admin").await.as_ref(), Ok(&opened));
+        assert_eq!(ann.tries_to_open_domain("acme.example", JoinMode::Automatic, "admin").await.as_ref(), Ok(&opened));
         assert_eq!(ann.domains().await.as_deref(), Ok([opened.clone()].as_slice()));
 
         assert_eq!(ann.tries_to_release("acme.example").await, Ok(opened));
@@ -82,7 +82,7 @@ database_tests! {
             for refused in [
                 ann.tries_to_claim(domain).await,
                 ann.tries_to_verify(domain).await,
-                ann.tries_to_open(domain, JoinMode::Nobody, "").await,
+                ann.tries_to_open_domain(domain, JoinMode::Nobody, "").await,
                 ann.tries_to_release(domain).await,
             ] {
                 let refused = refused.expect_err(domain);
@@ -91,7 +91,7 @@ database_tests! {
         }
         for refused in [
             ann.tries_to_verify("acme.example").await,
-            ann.tries_to_open("acme.example", JoinMode::Request, "").await,
+            ann.tries_to_open_domain("acme.example", JoinMode::Request, "").await,
             ann.tries_to_release("acme.example").await,
         ] {
             let refused = refused.expect_err("not claimed");
@@ -161,7 +161,7 @@ database_tests! {
         let bob = ann.brings("bob", "member").await;
         let claimed = ada.tries_to_claim("acme.example").await.expect("claimed");
         for mode in [JoinMode::Request, JoinMode::Automatic] {
-            let refused = ada.tries_to_open("acme.example", mode, "member").await.expect_err("not verified");
+            let refused = ada.tries_to_open_domain("acme.example", mode, "member").await.expect_err("not verified");
             assert_eq!(refused.is(), (Code::FailedPrecondition, "DOMAIN_NOT_VERIFIED"));
             assert_eq!(refused.metadata["domain"], "acme.example");
         }
@@ -169,19 +169,19 @@ database_tests! {
         ada.tries_to_verify("acme.example").await.expect("verified");
         // Nobody joins in the top role; an admin of this policy invites members only.
         for by in [&ann, &ada] {
-            let refused = by.tries_to_open("acme.example", JoinMode::Request, "owner").await.expect_err("the top role");
+            let refused = by.tries_to_open_domain("acme.example", JoinMode::Request, "owner").await.expect_err("the top role");
             assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, "join_role"));
         }
         for mode in [JoinMode::Nobody, JoinMode::Request, JoinMode::Automatic] {
-            let refused = ada.tries_to_open("acme.example", mode, "admin").await.expect_err("above");
+            let refused = ada.tries_to_open_domain("acme.example", mode, "admin").await.expect_err("above");
             assert_eq!(refused.is(), (Code::PermissionDenied, "ROLE_ABOVE_CALLER"));
             assert_eq!(refused.metadata["target_role"], "admin");
         }
-        let opened = ada.tries_to_open("acme.example", JoinMode::Automatic, "").await.expect("the last role");
+        let opened = ada.tries_to_open_domain("acme.example", JoinMode::Automatic, "").await.expect("the last role");
         assert_eq!(opened.join_role, "member");
-        ann.tries_to_open("acme.example", JoinMode::Request, "admin").await.expect("the owner may");
+        ann.tries_to_open_domain("acme.example", JoinMode::Request, "admin").await.expect("the owner may");
         // To shut the door needs no right over the role that it was open with.
-        let shut = ada.tries_to_open("acme.example", JoinMode::Nobody, "").await.expect("shut");
+        let shut = ada.tries_to_open_domain("acme.example", JoinMode::Nobody, "").await.expect("shut");
         assert_eq!((shut.join_mode(), shut.join_role.as_str()), (JoinMode::Nobody, "member"));
         let stale = pb::UpdateDomainRequest {
             domain: "acme.example".into(),
@@ -199,7 +199,7 @@ database_tests! {
         for refused in [
             bob.tries_to_claim("x.example").await,
             bob.tries_to_verify("acme.example").await,
-            bob.tries_to_open("acme.example", JoinMode::Nobody, "").await,
+            bob.tries_to_open_domain("acme.example", JoinMode::Nobody, "").await,
             bob.tries_to_release("acme.example").await,
             bob.domains().await.map(|_| pb::Domain::default()),
         ] {

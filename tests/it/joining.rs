@@ -108,7 +108,7 @@ database_tests! {
         ann.tries_to_verify("example.com").await.expect("verified");
         assert_eq!(closed(bob.tries_to_join(&ann.organization_id).await), first);
         assert_eq!(bob.joinable().await, []);
-        ann.tries_to_open("example.com", JoinMode::Automatic, "member").await.expect("opened");
+        ann.tries_to_open_domain("example.com", JoinMode::Automatic, "member").await.expect("opened");
         for email in ["bob@elsewhere.com", "bob@eu.example.com", "bob@notexample.com", "bob@example.com.evil.com"] {
             let bob = bob.with_email(email);
             assert_eq!(closed(bob.tries_to_join(&ann.organization_id).await), first);
@@ -120,7 +120,7 @@ database_tests! {
             assert_eq!(closed(bob.tries_to_join(&ann.organization_id).await), first);
             assert_eq!(bob.joinable().await, []);
         }
-        ann.tries_to_open("example.com", JoinMode::Automatic, "member").await.expect("mended");
+        ann.tries_to_open_domain("example.com", JoinMode::Automatic, "member").await.expect("mended");
         ann.deletes_organization().await;
         assert_eq!(closed(bob.tries_to_join(&ann.organization_id).await), first);
         assert_eq!(bob.joinable().await, []);
@@ -142,7 +142,7 @@ database_tests! {
         world.tampers("UPDATE subscription SET status = 'past_due'").await;
         let refused = world.person("bob").tries_to_join(&ann.organization_id).await.expect_err("overdue");
         assert_eq!(refused.is(), (Code::FailedPrecondition, "SUBSCRIPTION_PAST_DUE"));
-        ann.tries_to_open("example.com", JoinMode::Request, "member").await.expect("opened");
+        ann.tries_to_open_domain("example.com", JoinMode::Request, "member").await.expect("opened");
         let asked = world.person("bob").tries_to_join(&ann.organization_id).await.expect("a request takes no seat");
         let refused = ann.tries_to_approve(&asked.request().join_request_id, "").await.expect_err("overdue");
         assert_eq!(refused.is(), (Code::FailedPrecondition, "SUBSCRIPTION_PAST_DUE"));
@@ -163,10 +163,10 @@ database_tests! {
         world.pass(TimeDelta::hours(1));
         assert_eq!(bob.tries_to_join(&ann.organization_id).await, Ok(Joined::Waiting(asked.clone())));
         assert_eq!(bob.joinable().await[0].join_request.as_ref(), Some(&asked));
-        ann.tries_to_open("example.com", JoinMode::Nobody, "").await.expect("shut");
+        ann.tries_to_open_domain("example.com", JoinMode::Nobody, "").await.expect("shut");
         assert_eq!(bob.tries_to_join(&ann.organization_id).await, Ok(Joined::Waiting(asked.clone())));
         assert_eq!(cas.tries_to_join(&ann.organization_id).await.expect_err("shut").is(), CLOSED);
-        ann.tries_to_open("example.com", JoinMode::Request, "member").await.expect("opened");
+        ann.tries_to_open_domain("example.com", JoinMode::Request, "member").await.expect("opened");
         let second = cas.tries_to_join(&ann.organization_id).await.expect("asked").request();
         assert_eq!(ann.asking(&[JoinRequestState::Pending]).await, ["cas", "bob"]);
 
@@ -355,7 +355,7 @@ database_tests! {
         let refused = ann.tries_to_approve(&bob.join_request_id, "").await.expect_err("a member already");
         assert_eq!((refused.is(), refused.metadata["state"].as_str()), (ENDED, "APPROVED"));
         // By themselves, since the door has been opened.
-        ann.tries_to_open("example.com", JoinMode::Automatic, "member").await.expect("opened");
+        ann.tries_to_open_domain("example.com", JoinMode::Automatic, "member").await.expect("opened");
         world.person("cas").tries_to_join(&ann.organization_id).await.expect("joined").member();
         assert_eq!(ann.asking(&[JoinRequestState::Approved]).await, ["cas", "bob"]);
         let refused = ann.tries_to_turn_down(&cas.join_request_id).await.expect_err("a member already");
@@ -402,7 +402,7 @@ database_tests! {
         assert_eq!(ann.seats().await, "1 / 100 seats");
         let first = bob.tries_to_join_by(request.clone()).await.expect("joined");
         assert_eq!(bob.tries_to_join_by(request).await, Ok(first));
-        ann.tries_to_open("example.com", JoinMode::Request, "member").await.expect("opened");
+        ann.tries_to_open_domain("example.com", JoinMode::Request, "member").await.expect("opened");
         let asked = world.person("cas").tries_to_join(&ann.organization_id).await.expect("asked").request();
         let approval = pb::ApproveJoinRequestRequest {
             organization_id: ann.organization_id.clone(),
@@ -463,7 +463,7 @@ database_tests! {
         let outcomes = at_once((0..6).map(|number| join("bob", number))).await;
         assert_eq!(endings(&outcomes), BTreeMap::from([("OK", 1), ("ALREADY_MEMBER", 5)]));
         // Asking at once, all hear of the same request.
-        ann.tries_to_open("example.com", JoinMode::Request, "member").await.expect("opened");
+        ann.tries_to_open_domain("example.com", JoinMode::Request, "member").await.expect("opened");
         let outcomes = at_once((0..6).map(|number| join("cas", number))).await;
         let first = outcomes[0].clone().expect("asked").request();
         assert!(outcomes.into_iter().all(|outcome| outcome == Ok(Joined::Waiting(first.clone()))));

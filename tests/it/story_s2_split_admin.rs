@@ -107,8 +107,8 @@ database_tests! {
             admin.tries_to_change_role(&member.name, role).await.expect(role);
         }
         // 19: every workspace.
-        let space = admin.tries_to_open(WorkspaceKind::Workspace, "Sales").await.expect("a workspace");
-        admin.tries_to_assign(&member.name, &[&space]).await.expect("assigned");
+        let space = admin.tries_to_make(WorkspaceKind::Workspace, "Sales").await.expect("a workspace");
+        admin.tries_to_put_in(&member.name, &[&space]).await.expect("assigned");
         // 20: the subscription; 21: its end.
         admin.tries_to_set_seats(21).await.expect("the subscription");
         assert!(admin.may(Permission::SubscriptionCancel).await);
@@ -137,7 +137,7 @@ database_tests! {
     async fn lines_25_to_34_the_billing_admin_sees_all_and_changes_the_money_alone(backend: Backend) {
         let stage = Stage::set(backend).await;
         let Stage { admin, billing, .. } = &stage;
-        let space = admin.tries_to_open(WorkspaceKind::Workspace, "Sales").await.expect("a workspace");
+        let space = admin.tries_to_make(WorkspaceKind::Workspace, "Sales").await.expect("a workspace");
         // 27, 28: the settings and the organization's information are theirs to see, not to change.
         billing.settings().await.expect("seen");
         assert_eq!(billing.tries_to_set(&["branding"], branded("#112233")).await.expect_err("changed").is(), DENIED);
@@ -152,7 +152,7 @@ database_tests! {
         // 30: all users; 31: all workspaces.
         assert_eq!(billing.finds("").await.expect("users").len(), 4);
         assert_eq!(billing.workspaces_of("").await.expect("workspaces"), ["Sales"]);
-        assert_eq!(billing.tries_to_assign("mia", &[&space]).await.expect_err("assigned").is(), DENIED);
+        assert_eq!(billing.tries_to_put_in("mia", &[&space]).await.expect_err("assigned").is(), DENIED);
         // 32: the subscription;
         assert_eq!(billing.tries_to_set_seats(25).await.expect("the subscription").seats, 25);
         // 33: not its end; 34: not the organization's.
@@ -180,16 +180,16 @@ database_tests! {
             assert_eq!(users.tries_to_remove(name).await.expect_err(name).is(), ABOVE);
         }
         // 43, 44: every workspace, and the assignments of all users, whatever their role.
-        let space = users.tries_to_open(WorkspaceKind::Workspace, "Support").await.expect("a workspace");
+        let space = users.tries_to_make(WorkspaceKind::Workspace, "Support").await.expect("a workspace");
         for person in [admin, member] {
-            users.tries_to_assign(&person.name, &[&space]).await.expect("assigned");
+            users.tries_to_put_in(&person.name, &[&space]).await.expect("assigned");
         }
         // 45 to 47: nothing of the subscription, nor of the organization's end.
         assert_eq!(users.tries_to_set_seats(25).await.expect_err("seats").is(), DENIED);
         assert!(!users.may(Permission::SubscriptionCancel).await);
         assert_eq!(users.tries_to_delete().await.expect_err("deleted").is(), DENIED);
         // 48 (and 11): a member has the workspaces that they were granted, and no settings.
-        admin.tries_to_open(WorkspaceKind::Workspace, "Board").await.expect("another workspace");
+        admin.tries_to_make(WorkspaceKind::Workspace, "Board").await.expect("another workspace");
         assert_eq!(member.workspaces_of("").await.expect("their own"), ["Support"]);
         assert_eq!(member.settings().await.expect_err("settings").is(), DENIED);
         users.tries_to_remove(&member.name).await.expect("a member");
@@ -230,7 +230,7 @@ database_tests! {
         let Stage { world, admin, billing, users, .. } = &stage;
         let mut spaces = Vec::new();
         for number in 0..11 {
-            spaces.push(admin.tries_to_open(WorkspaceKind::Workspace, &format!("Space {number:02}")).await.expect("a workspace"));
+            spaces.push(admin.tries_to_make(WorkspaceKind::Workspace, &format!("Space {number:02}")).await.expect("a workspace"));
         }
         let spaces: Vec<&pb::Workspace> = spaces.iter().collect();
         // 54: only admins and user admins add users.
@@ -246,7 +246,7 @@ database_tests! {
         let nia = world.person("nia").accepts(&sent.token).await;
         assert_eq!(nia.workspaces_of("").await.expect("their own").len(), 10);
         // 70: to more they are assigned later;
-        users.tries_to_assign("nia", &spaces).await.expect("eleven");
+        users.tries_to_put_in("nia", &spaces).await.expect("eleven");
         assert_eq!(nia.workspaces_of("").await.expect("their own").len(), 11);
         // 69: and the step can be skipped.
         let ole = users.brings("ole", "member").await;
@@ -271,9 +271,9 @@ database_tests! {
     async fn lines_80_to_91_a_user_is_deleted_by_another_and_leaves_every_workspace(backend: Backend) {
         let stage = Stage::set(backend).await;
         let Stage { world, admin, users, member, .. } = &stage;
-        let sales = admin.tries_to_open(WorkspaceKind::Workspace, "Sales").await.expect("a workspace");
-        let support = admin.tries_to_open(WorkspaceKind::Workspace, "Support").await.expect("a workspace");
-        users.tries_to_assign("mia", &[&sales, &support]).await.expect("assigned");
+        let sales = admin.tries_to_make(WorkspaceKind::Workspace, "Sales").await.expect("a workspace");
+        let support = admin.tries_to_make(WorkspaceKind::Workspace, "Support").await.expect("a workspace");
+        users.tries_to_put_in("mia", &[&sales, &support]).await.expect("assigned");
         // 80: nobody deletes themselves.
         let own = users.tries_to_remove("uma").await.expect_err("oneself");
         assert_eq!(own.is(), (Code::FailedPrecondition, "SELF_CHANGE_FORBIDDEN"));

@@ -102,7 +102,7 @@ database_tests! {
         let admin = owner.brings("adam", "admin").await;
         let other_admin = owner.brings("ada", "admin").await;
         let member = owner.brings("mia", "member").await;
-        let room = owner.tries_to_open(WorkspaceKind::Room, "Stand-up").await.expect("a room");
+        let room = owner.tries_to_make(WorkspaceKind::Room, "Stand-up").await.expect("a room");
         // 5: in the app, everybody has their own meetings and recordings, admins too.
         starts(&world, &room, "of-mia", "mia").await;
         starts(&world, &room, "of-adam", "adam").await;
@@ -130,7 +130,7 @@ database_tests! {
         owner.tries_to_change_role("mia", "member").await.expect("no more");
         owner.tries_to_remove(&other_admin.name).await.expect("an admin");
         // 13: rooms, settings and billing are the admin's too.
-        admin.tries_to_open(WorkspaceKind::Room, "Retrospective").await.expect("a room");
+        admin.tries_to_make(WorkspaceKind::Room, "Retrospective").await.expect("a room");
         admin.tries_to_set_seats(25).await.expect("licenses");
         world.end().await;
     }
@@ -139,7 +139,7 @@ database_tests! {
         let world = meetings(backend).await;
         let owner = world.person("olga").founds("Meetings").await;
         let admin = owner.brings("adam", "admin").await;
-        let room = owner.tries_to_open(WorkspaceKind::Room, "Stand-up").await.expect("a room");
+        let room = owner.tries_to_make(WorkspaceKind::Room, "Stand-up").await.expect("a room");
         let role = |role: &str, permissions: &[Permission]| pb::CreateRoleRequest {
             organization_id: owner.organization_id.clone(),
             role: Some(pb::Role {
@@ -200,7 +200,7 @@ database_tests! {
         let request = pb::ListRolesRequest { organization_id: member.organization_id.clone() };
         assert_eq!(answer(member.members().list_roles(request).await).expect("roles").roles.len(), 3);
         // 24: a room has a link of its own, which can be changed,
-        let room = owner.tries_to_open(WorkspaceKind::Room, "Board room").await.expect("a room");
+        let room = owner.tries_to_make(WorkspaceKind::Room, "Board room").await.expect("a room");
         assert_eq!(room.slug, "board-room");
         let update = |mask: &[&str], room: pb::Workspace| pb::UpdateWorkspaceRequest {
             organization_id: owner.organization_id.clone(),
@@ -239,7 +239,7 @@ database_tests! {
         let world = meetings(backend).await;
         let owner = world.person("olga").founds("Meetings").await;
         let admin = owner.brings("adam", "admin").await;
-        let room = owner.tries_to_open(WorkspaceKind::Room, "Stand-up").await.expect("a room");
+        let room = owner.tries_to_make(WorkspaceKind::Room, "Stand-up").await.expect("a room");
         starts(&world, &room, "long", "olga").await;
         records(&world, &room, "rec-1", "olga", 1_000).await;
         records(&world, &room, "rec-2", "adam", 500).await;
@@ -274,7 +274,7 @@ database_tests! {
         let admin = owner.brings("adam", "admin").await;
         // 33: somebody is invited; 34: a room is made; 35: licenses are counted.
         admin.invites(&["mia@example.com"], "member").await;
-        admin.tries_to_open(WorkspaceKind::Room, "Weekly").await.expect("a room");
+        admin.tries_to_make(WorkspaceKind::Room, "Weekly").await.expect("a room");
         assert_eq!(usage(&admin).await.expect("a summary").licenses.expect("licenses").used, 3);
         // 37: the logo is changed.
         let branding = pb::Branding { logo_uri: "https://cdn.example.com/new.png".into(), ..Default::default() };
@@ -301,7 +301,7 @@ database_tests! {
         let roles: Vec<String> = world.person("olga").switcher().await.into_iter().map(|(_, role)| role).collect();
         assert_eq!(roles, ["owner", "member"]);
         // 43, 45, 46: licenses, rooms and recordings are the organization's: what one sees is of the one that one acts in.
-        let room = acme.tries_to_open(WorkspaceKind::Room, "Stand-up").await.expect("a room");
+        let room = acme.tries_to_make(WorkspaceKind::Room, "Stand-up").await.expect("a room");
         records(&world, &room, "rec", "ann", 700).await;
         assert_eq!(usage(&acme).await.expect("a summary").storage_bytes, 700);
         let here = usage(&olga).await.expect("a summary");

@@ -16,8 +16,8 @@ use crate::membership::joining::{self, Entrance, Way};
 use crate::membership::{Identity, Profile, rules, store};
 use crate::operation::actor::NamesOrganization;
 use crate::operation::{self, Command, Newcomer, Unit, store as entry};
-use crate::organization::domains;
 use crate::organization::rpc::domains::shown_mode;
+use crate::organization::{domains, settings};
 use crate::pb::{self, join_organization_response::Outcome};
 
 pub(super) async fn list_joinable(
@@ -95,14 +95,14 @@ impl Command for JoinOrganization {
             (Way::Closed, None) => return Err(Error::JoiningNotOpen),
             (Way::Closed | Way::Request(_), Some(open)) => return Ok(waiting(&open)),
             (Way::Request(role), None) => {
-                joining::check_address(unit, &organization, &identity.email).await?;
+                settings::email_allowed(unit.transaction(), &organization, &identity.email).await?;
                 return Ok(waiting(&joining::ask(unit, &identity, &self.profile, role).await?));
             }
             (Way::Invited(invitation), _) => (invitation.role.clone(), Some(*invitation), true),
             // An open one whose role cannot be given any more ends as well: its seat is theirs all the same.
             (Way::Automatic(role), _) => (role, invitation.filter(|found| rules::open(found, unit.now).is_ok()), false),
         };
-        joining::check_address(unit, &organization, &identity.email).await?;
+        settings::email_allowed(unit.transaction(), &organization, &identity.email).await?;
         joining::settle(unit, &identity.user_id).await?;
         let entrance = Entrance { identity, profile: self.profile.clone(), role, invitation, invited };
         Ok(joined(&joining::enter(unit, entrance).await?))

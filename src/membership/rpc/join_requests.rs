@@ -2,17 +2,17 @@
 
 use uuid::Uuid;
 
-use super::shown;
+use super::{roles, shown};
 use crate::app::App;
-use crate::auth::policy::{RolePolicy, custom};
 use crate::email::Email;
 use crate::entity::join_request::{self, State};
-use crate::error::{Error, Violation};
+use crate::error::Error;
 use crate::event::Change;
 use crate::fields::{Fields, timestamp};
 use crate::membership::joining::{self, Entrance};
 use crate::membership::{Identity, Profile, rules, store};
 use crate::operation::{Command, Member, Query, Reader, Unit};
+use crate::organization::settings;
 use crate::page::Page;
 use crate::pb::{self, JoinRequestState};
 
@@ -74,14 +74,8 @@ impl Command for ApproveJoinRequest {
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let join_request_id = fields.uuid("join_request_id", &request.join_request_id);
-        let role = Some(request.role.clone()).filter(|role| !role.is_empty());
-        if let Some(role) = &role {
-            // An organization's own roles stand in the database.
-            let own = app.policy.custom_roles() && custom::is_name(role);
-            if !own && app.policy.role(role).is_none() {
-                fields.fault("role", role_fault(&app.policy));
-            }
-        }
+        let role = Some(request.role.as_str()).filter(|role| !role.is_empty());
+        let role = role.map(|role| roles::known_role(&mut fields, "role", role, app));
         fields.done(Self { join_request_id, role })
     }
 
@@ -104,7 +98,7 @@ impl Command for ApproveJoinRequest {
             // It ends with this, so the caller must be allowed its role as well.
             rules::may_invite(&unit.policy, &unit.actor.role, &invitation.role)?;
         }
-        joining::check_address(unit, &unit.actor.organization, &email).await?;
+        settings::email_allowed(unit.transaction(), &unit.actor.organization, &email).await?;
         let decider = unit.actor.membership.user_id.clone();
         joining::end(unit, &mut request, State::Approved, Some(&decider)).await?;
         unit.record(Change::JoinRequestApproved { join_request_id: request.join_request_id, user_id: user_id.clone() });
@@ -117,18 +111,8 @@ impl Command for ApproveJoinRequest {
 
 /// Whether the caller may let somebody in with a role, which there must be.
 fn may_give(unit: &Unit<'_, Member>, role: &str) -> Result<(), Error> {
-    rules::may_invite(&unit.policy, &unit.actor.role, role)?;
-    if unit.policy.role(role).is_none() {
-        let description = role_fault(&unit.policy);
-        return Err(Error::Fields(vec![Violation { field: "role".into(), description }]));
-    }
-    Ok(())
-}
-
-/// What is wrong with a role that there is not, named or offered.
-fn role_fault(policy: &RolePolicy) -> String {
-    let known: Vec<&str> = policy.roles().map(|role| role.name.as_str()).collect();
-    format!("must be one of {}", known.join(", "))
+    roles::existing(&unit.policy, "role", role)?;
+    rules::may_invite(&unit.policy, &unit.actor.role, role)
 }
 
 pub(super) struct DeclineJoinRequest {

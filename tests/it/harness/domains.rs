@@ -40,7 +40,7 @@ impl World {
     pub(crate) async fn opens(&self, owner: &Person, domain: &str, join_mode: JoinMode, role: &str) -> pb::Domain {
         self.proves(&owner.tries_to_claim(domain).await.expect("claimed"));
         owner.tries_to_verify(domain).await.expect("verified");
-        owner.tries_to_open(domain, join_mode, role).await.expect("opened")
+        owner.tries_to_open_domain(domain, join_mode, role).await.expect("opened")
     }
 }
 
@@ -66,7 +66,12 @@ impl Person {
     }
 
     /// Says how the people of a domain join, or is refused.
-    pub(crate) async fn tries_to_open(&self, domain: &str, mode: JoinMode, role: &str) -> Result<pb::Domain, Refused> {
+    pub(crate) async fn tries_to_open_domain(
+        &self,
+        domain: &str,
+        mode: JoinMode,
+        role: &str,
+    ) -> Result<pb::Domain, Refused> {
         self.tries_to_update_domain(pb::UpdateDomainRequest {
             domain: domain.into(),
             join_mode: mode.into(),

@@ -49,7 +49,7 @@ impl Person {
     }
 
     /// Makes a workspace or room, or is refused.
-    pub(crate) async fn tries_to_open(&self, kind: pb::WorkspaceKind, name: &str) -> Result<pb::Workspace, Refused> {
+    pub(crate) async fn tries_to_make(&self, kind: pb::WorkspaceKind, name: &str) -> Result<pb::Workspace, Refused> {
         let request = pb::CreateWorkspaceRequest {
             organization_id: self.organization_id.clone(),
             kind: kind.into(),
@@ -71,7 +71,7 @@ impl Person {
     }
 
     /// Assigns a member to these workspaces and no others, or is refused.
-    pub(crate) async fn tries_to_assign(
+    pub(crate) async fn tries_to_put_in(
         &self,
         user_id: &str,
         workspaces: &[&pb::Workspace],
