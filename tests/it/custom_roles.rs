@@ -110,7 +110,7 @@ impl Person {
     }
 
     /// Whether the list of members is shown.
-    async fn lists(&self) -> Result<usize, Refused> {
+    async fn lists_members(&self) -> Result<usize, Refused> {
         self.tries_to_list(&pb::ListMembersRequest::default()).await.map(|listed| listed.members.len())
     }
 }
@@ -214,7 +214,7 @@ database_tests! {
         let ada = ann.brings("ada", "admin").await;
         let bob = ada.brings("bob", "org:recruiter").await;
         assert_eq!(bob.role, "org:recruiter");
-        assert_eq!(bob.lists().await, Ok(3));
+        assert_eq!(bob.lists_members().await, Ok(3));
         let cas = bob.brings("cas", "member").await;
         let refused = bob.tries_to_invite(&["dee@example.com"], "admin").await.expect_err("above");
         assert_eq!(refused.is(), ABOVE);
@@ -222,7 +222,7 @@ database_tests! {
         assert_eq!(bob.tries_to_invite(&["dee@example.com"], "org:recruiter").await.expect_err("nor to their own").is(), ABOVE);
         let refused = bob.tries_to_remove("cas").await.expect_err("no such permission");
         assert_eq!((refused.is(), refused.metadata["role"].as_str()), (LACKS, "org:recruiter"));
-        assert_eq!(cas.lists().await.expect_err("a member").is(), LACKS);
+        assert_eq!(cas.lists_members().await.expect_err("a member").is(), LACKS);
 
         // Changed to it and from it, listed by it, suspended, reactivated, handed the top role, removed.
         let refused = ada.tries_to_change_role("cas", "org:auditor").await.expect_err("admins do not manage that");
@@ -274,7 +274,7 @@ database_tests! {
         };
         ann.tries_to_reactivate("bob").await.expect("reactivated");
         assert!(via("bob").checks("", &[P::InvoicesRead]).await.checks[0].allowed);
-        assert_eq!(via("bob").lists().await.expect_err("not in the role").is(), LACKS);
+        assert_eq!(via("bob").lists_members().await.expect_err("not in the role").is(), LACKS);
         via("ann").defines(role("org:by_proxy", &[P::OrganizationRead])).await;
         world.end().await;
     }
@@ -543,7 +543,7 @@ database_tests! {
         assert_eq!(ann.invitation(id_of(&new[1])).await.expect("found").role, "org:temp", "what has ended is history");
         // Bob's identity still claims what is gone; his stored role decides.
         assert_eq!(bob.checks("", &[P::OrganizationRead]).await.role, "org:crew");
-        assert_eq!(bob.lists().await.expect_err("stale").is(), STALE);
+        assert_eq!(bob.lists_members().await.expect_err("stale").is(), STALE);
         assert_eq!(world.person("new").accepts(&new[0].token).await.role, "org:crew");
         let again = ann.tries_to_resend(id_of(&old[0])).await.expect("resent");
         assert_eq!(world.person("old").accepts(&again.token).await.role, "org:crew");
@@ -838,7 +838,7 @@ database_tests! {
                             bob.tries_to_invite(&[&address], "member").await.map(|_| ()).map_err(refused)
                         }
                         // What both have is never refused.
-                        _ => bob.lists().await.map(|_| ()).map_err(|refused| format!("read: {}", refused.reason)),
+                        _ => bob.lists_members().await.map(|_| ()).map_err(|refused| format!("read: {}", refused.reason)),
                     }
                 }
             };
@@ -866,7 +866,7 @@ database_tests! {
                     } else if number % 2 == 0 {
                         assert!(!bob.checks("", &[P::MembersList]).await.checks[0].allowed);
                     } else {
-                        let refused = bob.lists().await.expect_err("never his");
+                        let refused = bob.lists_members().await.expect_err("never his");
                         assert!(refused.is() == LACKS || refused.is() == STALE, "{refused:?}");
                     }
                 }

@@ -5,7 +5,6 @@ use tenantry::pb::{self, SetupStepKind};
 use tonic::Code;
 
 use crate::harness::person::{Person, answer};
-use crate::harness::refused::Refused;
 use crate::harness::world::{Setup, World, roomy};
 use crate::harness::{Backend, database_tests};
 
