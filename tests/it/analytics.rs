@@ -64,7 +64,7 @@ async fn signs_in(world: &World, ann: &Person, user_id: &str, ago: TimeDelta) {
     world.service("login").tries_to_record(request).await.expect("recorded");
 }
 
-async fn passes_until(world: &World, time: &str) {
+fn passes_until(world: &World, time: &str) {
     let time: DateTime<Utc> = time.parse().expect("a time");
     world.pass(time - world.clock.now());
 }
@@ -269,9 +269,9 @@ database_tests! {
 
     async fn days_weeks_and_months_have_their_bounds_and_none_is_before_the_organization_or_after_today(backend: Backend) {
         let world = World::with(backend, roomy()).await;
-        passes_until(&world, "2026-01-28T09:00:00Z").await;
+        passes_until(&world, "2026-01-28T09:00:00Z");
         let ann = world.person("ann").founds("Acme").await;
-        passes_until(&world, "2026-02-03T09:00:00Z").await;
+        passes_until(&world, "2026-02-03T09:00:00Z");
         let days = periods(&ann, By::Day, "2026-01-01", "").await;
         assert_eq!(days.len(), 7);
         assert_eq!((days[0].start_date.as_str(), days[6].end_date.as_str()), ("2026-01-28", "2026-02-03"));
@@ -332,7 +332,7 @@ database_tests! {
         let week = periods(&ann, By::Week, "2026-01-06", "").await;
         assert_eq!(each(&week, |week| (week.active_members, week.sign_ins)), [(1, 4)]);
         // The clock of whoever tells is half a minute ahead, over midnight: it is still today, when Bob has been here, Ann not.
-        passes_until(&world, "2026-01-06T23:59:50Z").await;
+        passes_until(&world, "2026-01-06T23:59:50Z");
         for name in ["bob", "ann"] {
             signs_in(&world, &ann, name, -TimeDelta::seconds(30)).await;
         }
@@ -345,16 +345,16 @@ database_tests! {
         let world = World::with(backend, roomy()).await;
         let ann = world.person("ann").founds("Acme").await;
         ann.invites(&["bob@example.com"], "member").await;
-        passes_until(&world, "2026-01-14T08:00:00Z").await;
+        passes_until(&world, "2026-01-14T08:00:00Z");
         let used = |periods: &[AnalyticsPeriod]| each(periods, |day| day.seats_used);
         assert_eq!(used(&periods(&ann, By::Day, "", "").await), [2; 10]);
         worker::sweep(&world.servers[0].app, &CancellationToken::new()).await;
         // On the days before it was in use, whatever happens later.
         let expected = [2, 2, 2, 2, 2, 2, 2, 2, 2, 1];
         assert_eq!(used(&periods(&ann, By::Day, "", "").await), expected);
-        passes_until(&world, "2026-01-15T08:00:00Z").await;
+        passes_until(&world, "2026-01-15T08:00:00Z");
         ann.brings("cas", "member").await;
-        passes_until(&world, "2026-01-16T08:00:00Z").await;
+        passes_until(&world, "2026-01-16T08:00:00Z");
         ann.tries_to_remove("cas").await.expect("removed");
         assert_eq!(used(&periods(&ann, By::Day, "", "").await), [&expected[..], &[2, 1]].concat());
         world.end().await;
@@ -362,7 +362,7 @@ database_tests! {
 
     async fn an_organization_that_moves_keeps_its_days_in_order_and_loses_nothing(backend: Backend) {
         let world = World::with(backend, roomy()).await;
-        passes_until(&world, "2026-01-05T11:00:00Z").await;
+        passes_until(&world, "2026-01-05T11:00:00Z");
         let ann = world.person("ann").founds("Acme").await;
         // Where it is tomorrow already; then where it is still today.
         moves_to(&ann, "Pacific/Kiritimati").await;
