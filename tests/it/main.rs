@@ -19,6 +19,7 @@ mod contract;
 mod custom_roles;
 mod domains;
 mod events;
+mod events_of_products;
 mod failures;
 mod harness;
 mod idempotency;

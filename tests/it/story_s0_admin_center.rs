@@ -20,7 +20,9 @@ async fn momentum(backend: Backend) -> World {
 /// An owner, an admin and a member of one workspace.
 async fn staff(world: &World) -> (Person, Person, Person) {
     let owner = world.person("olga").founds("Momentum").await;
+    world.pass(TimeDelta::minutes(1));
     let admin = owner.brings("adam", "admin").await;
+    world.pass(TimeDelta::minutes(1));
     let member = owner.brings("mia", "member").await;
     (owner, admin, member)
 }

@@ -296,6 +296,7 @@ database_tests! {
         assert_eq!(own.organization_id, again.organization.expect("the same").organization_id);
         let olga = world.person("olga").acting_in(&own.organization_id, "owner");
         // 44: one user in several organizations, in another role in each.
+        world.pass(TimeDelta::minutes(1));
         let acme = world.person("ann").founds("Acme").await;
         let guest = acme.brings("olga", "member").await;
         let roles: Vec<String> = world.person("olga").switcher().await.into_iter().map(|(_, role)| role).collect();

@@ -392,7 +392,8 @@ database_tests! {
         let first = events.iter().find(|event| event.number == 1).expect("the first event");
         assert_eq!((first.r#type.as_str(), first.actor_service.as_deref()), ("organization.imported", Some("import")));
         assert_eq!(first.payload, json!({"members": 3, "invitations": 3, "workspaces": 2}));
-        assert_eq!(workspace_member::Entity::find().all(&database).await.expect("rows").len(), 1);
+        // One came with the import, the other with the invitation that was accepted.
+        assert_eq!(workspace_member::Entity::find().all(&database).await.expect("rows").len(), 2);
         database.close().await.expect("closed");
         home.end().await;
     }

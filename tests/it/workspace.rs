@@ -584,7 +584,7 @@ database_tests! {
         assert_eq!(sent[0].invitation.as_ref().expect("sent").workspace_ids, std::slice::from_ref(&id));
         let bob = world.person("bob").accepts(&sent[0].token).await;
         // A role of the organization's own that invites, and manages no workspaces.
-        let bob = holds_own_role(&world, &bob, &["organization_read", "members_list", "members_invite"]).await;
+        let bob = holds_own_role(&world, &bob, &["organization_read", "organization_leave", "members_list", "members_invite"]).await;
         for ids in [&[id.as_str()][..], &[NOBODYS]] {
             let refused = bob.tries_to_invite_to(&["cas@example.com"], ids).await.expect_err("may not");
             assert_eq!((refused.is(), refused.metadata["permission"].as_str()), (LACKS, "workspaces_manage"));
@@ -709,7 +709,7 @@ database_tests! {
         let bob = ann.brings("bob", "member").await;
         ann.tries_to_assign("bob", &[own]).await.expect("assigned");
         ann.tries_to_assign("ann", &[own, other]).await.expect("assigned");
-        let bob = holds_own_role(&world, &bob, &["organization_read", "members_list", "members_invite"]).await;
+        let bob = holds_own_role(&world, &bob, &["organization_read", "organization_leave", "members_list", "members_invite"]).await;
         let listed = |id: &str| {
             let (bob, request) = (bob.clone(), in_workspace(id, &[]));
             async move { bob.tries_to_list(&request).await.expect("listed").members.len() }

@@ -114,7 +114,7 @@ impl Procedure {
         let refusal = refused(&self.call(caller, organization_id).await.err()?);
         match refusal.code {
             Code::PermissionDenied | Code::Unauthenticated => Some(refusal),
-            Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => None,
+            Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::FailedPrecondition => None,
             _ => panic!("{}: {refusal:?}", self.name()),
         }
     }
