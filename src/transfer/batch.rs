@@ -103,7 +103,7 @@ impl Builder<'_> {
                 batch.roles.push(rows::role(line, now)?);
                 batch.entry(organization_id).roles += 1;
             }
-            Line::Workspace(line) | Line::Room(line) => batch.workspaces.push(rows::workspace(line, now)?),
+            Line::Workspace(line) | Line::Room(line) => batch.workspaces.push(rows::workspace(line, now)),
             Line::Member(line) => {
                 // The founder was written with the organization, before the workspaces.
                 if tenant.founder.is_none_or(|founder| founder.line != at.line) {

@@ -143,7 +143,7 @@ impl Exporter<'_> {
                 known.insert(row.workspace_id);
                 self.told.workspaces += 1;
                 let room = row.kind == workspace::Kind::Room;
-                let line = workspace(row)?;
+                let line = workspace(row);
                 self.write(&if room { Line::Room(line) } else { Line::Workspace(line) })?;
             }
         }
@@ -187,7 +187,7 @@ impl Exporter<'_> {
             after = Some((last.organization_id, last.invitation_id.into()));
             for row in page.into_iter().filter(|row| ids.contains(&row.organization_id)) {
                 self.told.invitations += 1;
-                self.write(&Line::Invitation(invitation(row, workspaces)?))?;
+                self.write(&Line::Invitation(invitation(row, workspaces)))?;
             }
         }
     }
@@ -227,8 +227,8 @@ fn role(row: custom_role::Model) -> Result<format::Role, Error> {
     })
 }
 
-fn workspace(row: workspace::Model) -> Result<format::Workspace, Error> {
-    Ok(format::Workspace {
+fn workspace(row: workspace::Model) -> format::Workspace {
+    format::Workspace {
         organization_id: row.organization_id,
         workspace_id: row.workspace_id,
         name: row.name,
@@ -236,7 +236,7 @@ fn workspace(row: workspace::Model) -> Result<format::Workspace, Error> {
         room_settings: row.slug.is_some().then(|| row.room_settings.unwrap_or_default()),
         slug: row.slug,
         create_time: Some(row.created_at),
-    })
+    }
 }
 
 fn member(row: membership::Model, workspace_ids: Vec<Uuid>) -> format::Member {
@@ -255,12 +255,12 @@ fn member(row: membership::Model, workspace_ids: Vec<Uuid>) -> format::Member {
     }
 }
 
-fn invitation(row: invitation::Model, workspaces: &HashSet<Uuid>) -> Result<format::Invitation, Error> {
+fn invitation(row: invitation::Model, workspaces: &HashSet<Uuid>) -> format::Invitation {
     let mut workspace_ids: Vec<Uuid> = row.workspace_ids.map(|chosen| chosen.0).unwrap_or_default();
     // One that is to be accepted would not lead to those that are gone either.
     workspace_ids.retain(|id| row.state != invitation::State::Pending || workspaces.contains(id));
     workspace_ids.sort_unstable();
-    Ok(format::Invitation {
+    format::Invitation {
         organization_id: row.organization_id,
         invitation_id: Some(row.invitation_id),
         email: Email { written: row.email, normalized: row.email_normalized },
@@ -275,7 +275,7 @@ fn invitation(row: invitation::Model, workspaces: &HashSet<Uuid>) -> Result<form
         inviter_role: Some(row.inviter_role),
         invitee_user_id: row.invitee_user_id,
         workspace_ids,
-    })
+    }
 }
 
 /// Where an export is written to.

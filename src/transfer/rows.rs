@@ -72,9 +72,9 @@ pub(super) fn role(line: Role, now: DateTime<Utc>) -> Result<custom_role::Model,
     })
 }
 
-pub(super) fn workspace(line: Workspace, now: DateTime<Utc>) -> Result<workspace::Model, Error> {
+pub(super) fn workspace(line: Workspace, now: DateTime<Utc>) -> workspace::Model {
     let created_at = line.create_time.unwrap_or(now);
-    Ok(workspace::Model {
+    workspace::Model {
         organization_id: line.organization_id,
         workspace_id: line.workspace_id,
         kind: if line.slug.is_some() { Kind::Room } else { Kind::Workspace },
@@ -86,7 +86,7 @@ pub(super) fn workspace(line: Workspace, now: DateTime<Utc>) -> Result<workspace
         created_at,
         updated_at: created_at,
         version: 1,
-    })
+    }
 }
 
 pub(super) fn member(line: &Member, now: DateTime<Utc>) -> membership::Model {

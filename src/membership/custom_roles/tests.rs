@@ -158,11 +158,11 @@ fn a_deleted_role_is_replaced_in_lists_only_where_that_is_within_bounds() {
     let other = role("org:other", &[READ], [&[]; 4]);
     let own = [agent, gone, mover, other];
     let roles = Roles { policy, own: &own };
-    let lists = |replacement| -> Vec<(String, Vec<String>, Vec<String>, Vec<String>)> {
+    let lists = |replacement| {
         let changed = without(&roles, "org:gone", replacement).into_iter();
         changed
             .map(|role| (role.role, role.definition.invites, role.definition.changes, role.definition.managed_by))
-            .collect()
+            .collect::<Vec<_>>()
     };
     let nothing =
         vec![("org:agent".to_owned(), vec![], vec![], vec![]), ("org:mover".to_owned(), vec![], vec![], vec![])];
