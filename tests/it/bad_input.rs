@@ -175,7 +175,6 @@ impl Stage {
             (_, "workspace_ids" | "add_workspace_ids" | "remove_workspace_ids") => texts(&[&self.room.workspace_id]),
             ("LookupRoomRequest", "slug") => text(&self.room.slug),
             (_, "kind" | "access" | "join_mode" | "granularity" | "safety_level") => Some(Value::EnumNumber(2)),
-            (_, "allowed_sign_in_methods" | "dismissed_steps") => Some(Value::List(vec![Value::EnumNumber(1)])),
             (_, "primary_color" | "accent_color") => text("#1a2b3c"),
             (_, "allowed_email_domains") => texts(&["example.com", "joiner.example"]),
             (_, "allowed_ip_ranges") => texts(&["192.0.2.0/24"]),
@@ -187,23 +186,26 @@ impl Stage {
             (_, "session_id") => text("session"),
             (_, "recording_id") => text("recording"),
             (_, "host_user_id" | "owner_user_id") => text("ann"),
-            (_, "title" | "line1" | "line2" | "postal_code" | "city" | "region") => text("Acme"),
+            (_, "title" | "line1" | "line2" | "postal_code" | "city" | "region" | "name" | "description") => {
+                text("Acme")
+            }
             (_, "tax_id" | "purchase_order_number") => text("NL123"),
             (_, "country_code") => text("NL"),
-            (_, "start_time" | "record_time") => Some(seconds(field, 1_767_600_000, 0)),
+            (_, "start_time" | "record_time" | "sign_in_time") => Some(seconds(field, 1_767_600_000, 0)),
             (_, "end_time") => Some(seconds(field, 1_767_603_600, 0)),
             (_, "session_length" | "length") => Some(seconds(field, 3600, 0)),
             (_, "roles") => texts(&["member"]),
             (_, "own_role") => text("admin"),
             (_, "slug") => Some(Value::String(format!("slug-{}", fresh_uuid()))),
-            (_, "name" | "description" | "display_name" | "search") => text("Acme"),
+            (_, "display_name" | "search") => text("Acme "),
             (_, "logo_uri" | "avatar_uri") => text("https://example.com/a.png"),
             (_, "order_by") => text("display_name desc"),
             (_, "page_size" | "seats" | "participants" | "size_bytes" | "maximum_participants" | "retention_days") => {
                 Some(whole(field, 10))
             }
-            (_, "states" | "permissions") => Some(Value::List(vec![Value::EnumNumber(1)])),
-            (_, "sign_in_time") => Some(seconds(field, 1_767_600_000, 0)),
+            (_, "states" | "permissions" | "allowed_sign_in_methods" | "dismissed_steps") => {
+                Some(Value::List(vec![Value::EnumNumber(1)]))
+            }
             (_, "ttl") => Some(seconds(field, 2 * 86_400, 0)),
             (_, "duration") => Some(seconds(field, 0, 1_000)),
             _ => match field.kind() {
@@ -775,13 +777,13 @@ database_tests! {
                     let as_if_it_were_not = match (method.name(), field.name()) {
                         ("AcceptInvitation" | "DeclineInvitation", _) => "INVITATION_NOT_FOUND",
                         // A service may enter any organization, and finds there what is there.
-                        ("RecordSessionStart" | "RegisterRecording", "organization_id") => "WORKSPACE_NOT_FOUND",
                         // What is known under this id is of another room.
                         ("RecordSessionStart" | "RegisterRecording", "workspace_id") => "INVALID_FIELDS",
                         ("RecordSessionEnd", _) => "SESSION_NOT_FOUND",
                         ("JoinOrganization", _) => "JOINING_NOT_OPEN",
                         ("WithdrawJoinRequest", _) => "JOIN_REQUEST_NOT_FOUND",
-                        (_, "workspace_id" | "workspace_ids" | "add_workspace_ids") => "WORKSPACE_NOT_FOUND",
+                        ("RecordSessionStart" | "RegisterRecording", _)
+                        | (_, "workspace_id" | "workspace_ids" | "add_workspace_ids") => "WORKSPACE_NOT_FOUND",
                         ("RecordSignIn", _) | (_, "user_id" | "user_ids") => "MEMBER_NOT_FOUND",
                         (_, "invitation_id" | "invitation_ids") => "INVITATION_NOT_FOUND",
                         _ => "ORGANIZATION_MISMATCH",
