@@ -175,6 +175,9 @@ async fn denial(method: &Method, caller: &Person) -> Option<Refused> {
     }
 }
 
+/// The permissions and the four lists of a role that is not sound, and the fields that are told of it.
+type Unsound<'a> = (&'a [P], [&'a [&'a str]; 4], &'a [&'a str]);
+
 database_tests! {
     async fn an_owner_defines_a_role_and_it_is_used_as_any_other(backend: Backend) {
         let world = World::with(backend, roomy()).await;
@@ -310,7 +313,7 @@ database_tests! {
 
         let (read, leave, invite, change, remove) =
             (P::OrganizationRead, P::OrganizationLeave, P::MembersInvite, P::MembersChangeRole, P::MembersRemove);
-        let cases: [(&[P], [&[&str]; 4], &[&str]); 9] = [
+        let cases: [Unsound<'_>; 9] = [
             (&[read], [&["org:none"], &[], &[], &["org:none"]], &["role.invites[0]", "role.managed_by[0]", "role.invites"]),
             (&[read], [&["member"], &["member", "org:there"], &["member"], &[]], &["role.invites", "role.changes", "role.removes"]),
             (&[read, invite, change, remove], [&[]; 4], &["role.permissions[1]", "role.permissions[2]", "role.permissions[3]"]),
@@ -451,7 +454,7 @@ database_tests! {
         let again = ann.tries_to_resend(id_of(&sent[0])).await.expect("by an owner");
         let bob = world.person("bob").accepts(&again.token).await;
         // And it is used at once, and lost at once.
-        assert_eq!(bob.checks("", &[P::OrganizationDelete]).await.checks[0].allowed, true);
+        assert!(bob.checks("", &[P::OrganizationDelete]).await.checks[0].allowed);
         ann.tries_to_redefine(&["permissions"], role("org:desk", &[P::OrganizationRead])).await.expect("shrunk");
         assert_eq!(bob.tries_to_delete().await.expect_err("not any more").is(), LACKS);
         world.end().await;
@@ -771,7 +774,7 @@ database_tests! {
             let person = spread(&world, &ann, number);
             async move { person.tries_to_define(role(&format!("org:last{number}"), &[])).await }
         });
-        let made = at_once(calls).await.into_iter().filter(Result::is_ok).count();
+        let made = at_once(calls).await.into_iter().flatten().count();
         assert_eq!(made, 2);
         world.end().await;
     }
@@ -863,7 +866,7 @@ database_tests! {
                     } else if number == 0 {
                         ann.tries_to_change_role("bob", "member").await.expect("changed");
                         ann.tries_to_redefine(&["permissions"], role(&name, &[P::OrganizationRead, P::MembersList])).await.expect("grown");
-                    } else if number % 2 == 0 {
+                    } else if number.is_multiple_of(2) {
                         assert!(!bob.checks("", &[P::MembersList]).await.checks[0].allowed);
                     } else {
                         let refused = bob.lists_members().await.expect_err("never his");

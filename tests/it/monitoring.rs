@@ -30,7 +30,7 @@ fn backend_of(world: &World, person: &Person) -> Person {
 
 /// A workspace of an organization, put there behind the service's back.
 async fn place(world: &World, person: &Person, kind: Kind, name: &str) -> String {
-    let workspace_id = Uuid::now_v7();
+    let workspace_id = tenantry::id::new(world.clock.now());
     let row = workspace::Model {
         organization_id: Uuid::parse_str(&person.organization_id).expect("an id"),
         workspace_id,

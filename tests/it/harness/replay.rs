@@ -177,7 +177,11 @@ impl State {
                 let pending =
                     self.invitations.values_mut().filter(|(state, role, _)| *state == "pending" && *role == gone);
                 let offered = pending.map(|(_, role, _)| replacement.expect("a replacement").clone_into(role)).count();
-                assert_eq!((number("members"), number("invitations")), (held as i64, offered as i64), "{event:?}");
+                assert_eq!(
+                    (usize::try_from(number("members")), usize::try_from(number("invitations"))),
+                    (Ok(held), Ok(offered)),
+                    "{event:?}"
+                );
             }
             unknown => panic!("the replay does not know {unknown}"),
         }
