@@ -11,9 +11,10 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every migration, oldest first. Never changed once released; only added to.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "foundation", include_str!("../migrations/0001_foundation.sql")),
     (2, "products", include_str!("../migrations/0002_products.sql")),
+    (3, "search", include_str!("../migrations/0003_search.sql")),
 ];
 
 /// Brings the database behind `connection` to the newest schema.

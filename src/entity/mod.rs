@@ -5,6 +5,7 @@ pub mod custom_role;
 pub mod data_import;
 pub mod deployment;
 pub mod event;
+pub mod former_member;
 pub mod invitation;
 pub mod join_request;
 pub mod membership;

@@ -92,7 +92,7 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
         Error::RecordingNotFound { recording_id } => {
             details.set_resource_info("recording", recording_id.clone(), "", refusal.message.clone());
         }
-        Error::RoomSlugTaken { slug } => {
+        Error::RoomNotFound { slug } | Error::RoomSlugTaken { slug } => {
             details.set_resource_info("room", slug.clone(), "", refusal.message.clone());
         }
         Error::SlugTaken { slug } => {

@@ -75,6 +75,8 @@ pub enum Error {
     InvitationNotFound { invitation_id: Option<Uuid> },
     #[error("no such workspace")]
     WorkspaceNotFound { workspace_id: String },
+    #[error("no such room")]
+    RoomNotFound { slug: String },
     #[error("no such custom role")]
     RoleNotFound { role: String },
     #[error("no such domain")]
@@ -101,6 +103,9 @@ pub enum Error {
     // FAILED_PRECONDITION
     #[error("not enough free seats")]
     SeatLimitReached { total: i64, members: i64, pending: i64, requested: i64 },
+    /// As [`Error::SeatLimitReached`], to somebody who is no member and hears no figures.
+    #[error("no seat is free")]
+    SeatsTaken,
     #[error("nobody would hold the top role")]
     LastOwner { role: String },
     #[error("not on oneself")]

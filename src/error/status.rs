@@ -197,6 +197,11 @@ impl Error {
             .with("members", members)
             .with("pending", pending)
             .with("requested", requested),
+            Self::SeatsTaken => Refusal::new(
+                C::FailedPrecondition,
+                R::SeatLimitReached,
+                "all seats of the organization are taken; ask those who manage it",
+            ),
             Self::LastOwner { role } => Refusal::new(
                 C::FailedPrecondition,
                 R::LastOwner,
@@ -292,6 +297,9 @@ impl Error {
             .with("user_id", user_id),
             Self::WorkspaceNotFound { workspace_id } => Refusal::new(C::NotFound, R::WorkspaceNotFound, "the organization has no such workspace, or it is not yours to see")
             .with("workspace_id", workspace_id),
+            Self::RoomNotFound { slug } => {
+                Refusal::new(C::NotFound, R::WorkspaceNotFound, "no room has this join slug").with("slug", slug)
+            }
             Self::RoleNotFound { role } => Refusal::new(C::NotFound, R::RoleNotFound, "the organization has no such role of its own")
             .with("role", role),
             Self::DomainNotFound { domain } => Refusal::new(C::NotFound, R::DomainNotFound, "the organization has not claimed this domain")

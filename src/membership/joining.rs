@@ -42,6 +42,7 @@ pub fn way_in(
     policy: &RolePolicy,
     domain: Option<&organization_domain::Model>,
     invitation: Option<invitation::Model>,
+    was_member: bool,
     now: DateTime<Utc>,
 ) -> Way {
     let Some(domain) = domain.filter(|domain| domains::lets_in(domain)) else { return Way::Closed };
@@ -53,6 +54,8 @@ pub fn way_in(
     }
     let role = domain.join_role.clone();
     match domain.join_mode {
+        // Whoever removed them, or took a role from them before they left, is not undone by a rule for everybody.
+        JoinMode::Automatic if was_member => Way::Request(role),
         JoinMode::Automatic if domains::gives(policy, &role) => Way::Automatic(role),
         // Whoever decides a request can name another role than one that is gone; nobody can for those who join by themselves.
         JoinMode::Request => Way::Request(role),
@@ -291,21 +294,24 @@ mod tests {
             mode in any_mode(),
             role in any_role(),
             invited in proptest::option::of((any_role(), any_role(), any::<bool>())),
+            was_member in any::<bool>(),
         ) {
             let policy = RolePolicy::load("owner-billing").unwrap();
             let now = DateTime::UNIX_EPOCH + chrono::TimeDelta::days(1);
             let rule = domain(verified, mode, role);
             let waiting = invited.map(|(role, by, open)| invitation(role, by, open));
-            let way = way_in(&policy, Some(&rule), waiting.clone(), now);
+            let way = way_in(&policy, Some(&rule), waiting.clone(), was_member, now);
             let open = verified && mode != JoinMode::Nobody;
-            prop_assert_eq!(way_in(&policy, None, waiting, now), Way::Closed);
+            prop_assert_eq!(way_in(&policy, None, waiting, was_member, now), Way::Closed);
             match way {
-                Way::Closed => prop_assert!(!open || mode == JoinMode::Automatic && !["admin", "member"].contains(&role)),
+                Way::Closed => {
+                    prop_assert!(!open || !was_member && mode == JoinMode::Automatic && !["admin", "member"].contains(&role));
+                }
                 Way::Automatic(given) => {
-                    prop_assert!(open && mode == JoinMode::Automatic && given == role);
+                    prop_assert!(open && mode == JoinMode::Automatic && given == role && !was_member);
                     prop_assert!(policy.role(&given).is_some_and(|role| !role.top));
                 }
-                Way::Request(given) => prop_assert!(open && mode == JoinMode::Request && given == role),
+                Way::Request(given) => prop_assert!(open && (mode == JoinMode::Request || was_member) && given == role),
                 Way::Invited(invitation) => {
                     let (role, by, live) = invited.unwrap();
                     prop_assert!(open && live && invitation.role == role);

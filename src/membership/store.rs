@@ -2,12 +2,13 @@
 //! changes without the counters knowing.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 use uuid::Uuid;
 
 use super::{Identity, Profile};
 use crate::auth::scope::Scope;
+use crate::entity::former_member;
 use crate::entity::membership::{self, Column as C};
 use crate::error::{Error, OnConstraint as _};
 use crate::operation::Unit;
@@ -114,6 +115,30 @@ pub async fn update_roles<A>(
     Ok(())
 }
 
+/// Whether a user was a member before, and is no longer or was once.
+pub async fn was_member(connection: &impl ConnectionTrait, scope: Scope, user_id: &str) -> Result<bool, DbErr> {
+    let key = (scope.organization_id(), user_id.to_owned());
+    Ok(former_member::Entity::find_by_id(key).one(connection).await?.is_some())
+}
+
+/// Remembers that memberships end: who is no longer a member does not come back by a rule for everybody.
+async fn remember<A>(unit: &Unit<'_, A>, rows: &[&membership::Model]) -> Result<(), DbErr> {
+    use former_member::Column as F;
+    let again = OnConflict::columns([F::OrganizationId, F::UserId]).update_column(F::EndedAt).to_owned();
+    for rows in sql::blocks(rows) {
+        let rows = rows.iter().map(|row| former_member::Model {
+            organization_id: row.organization_id,
+            user_id: row.user_id.clone(),
+            ended_at: unit.now,
+        });
+        former_member::Entity::insert_many(rows.map(former_member::Model::into_active_model))
+            .on_conflict(again.clone())
+            .exec_without_returning(unit.transaction())
+            .await?;
+    }
+    Ok(())
+}
+
 /// Deletes members; the log remembers them.
 pub async fn delete<A>(unit: &mut Unit<'_, A>, rows: &[&membership::Model]) -> Result<(), Error> {
     membership::Entity::delete_many()
@@ -126,6 +151,7 @@ pub async fn delete<A>(unit: &mut Unit<'_, A>, rows: &[&membership::Model]) -> R
             unit.count_members(&row.role, -1);
         }
     }
+    remember(unit, rows).await?;
     Ok(())
 }
 
@@ -160,8 +186,18 @@ pub async fn update_profile<A>(unit: &Unit<'_, A>, row: &membership::Model) -> R
         .col_expr(C::SortName, Expr::value(row.sort_name.clone()))
         .col_expr(C::SearchText, Expr::value(row.search_text.clone()))
         .col_expr(C::AvatarUri, Expr::value(row.avatar_uri.clone()))
-        .col_expr(C::LastSignInAt, Expr::value(row.last_sign_in_at))
         .col_expr(C::Version, Expr::value(row.version))
+        .exec(unit.transaction())
+        .await?;
+    Ok(())
+}
+
+/// Writes when a member last signed in: alone, because each index that has a written column in it is written too.
+pub async fn update_last_sign_in<A>(unit: &Unit<'_, A>, row: &membership::Model) -> Result<(), Error> {
+    membership::Entity::update_many()
+        .filter(C::OrganizationId.eq(row.organization_id))
+        .filter(C::UserId.eq(row.user_id.clone()))
+        .col_expr(C::LastSignInAt, Expr::value(row.last_sign_in_at))
         .exec(unit.transaction())
         .await?;
     Ok(())

@@ -9,8 +9,8 @@ use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef, Select,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::auth::policy::RolePolicy;
@@ -245,11 +245,31 @@ pub async fn count_roles(connection: &impl ConnectionTrait, scope: Scope) -> Res
     Ok(counts.into_iter().collect())
 }
 
-/// The active members of each role as the organization's row has them; nothing when they are not those that it counts: it has
-/// been changed by a server of the version before, which knows nothing of them.
+/// The active members of each role, as `organization.members_by_role` says them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolesKept {
+    /// The number of the event up to which they are counted.
+    pub at: i64,
+    /// How many hold each role.
+    pub roles: BTreeMap<String, i64>,
+}
+
+/// The active members of each role as the organization's row has them; nothing when it was changed since by a server of the
+/// version before, which knows nothing of them: each such change has its event.
 pub fn roles_kept(row: &organization::Model) -> Result<Option<BTreeMap<String, i64>>, Error> {
-    let kept: Option<BTreeMap<String, i64>> = read_json(row.members_by_role.as_ref())?;
-    Ok(kept.filter(|roles| roles.values().sum::<i64>() == row.active_members))
+    let kept: Option<RolesKept> = read_json(row.members_by_role.as_ref())?;
+    Ok(kept.filter(|kept| kept.at == row.last_event_number).map(|kept| kept.roles))
+}
+
+/// The active members of each role: as they are kept or, where nobody has kept count, counted.
+pub async fn members_by_role(
+    connection: &impl ConnectionTrait,
+    row: &organization::Model,
+) -> Result<BTreeMap<String, i64>, Error> {
+    match roles_kept(row)? {
+        Some(kept) => Ok(kept),
+        None => Ok(count_roles(connection, Scope::of_newcomer(row.organization_id)).await?),
+    }
 }
 
 /// Reads what a column of JSON says.

@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
 
-use super::store;
+use super::store::{self, RolesKept};
 use crate::app::App;
 use crate::auth::policy::RolePolicy;
 use crate::auth::scope::{Author, Scope};
@@ -239,7 +239,7 @@ impl<'a, A> Unit<'a, A> {
         let mut update = organization::Entity::update_many()
             .filter(C::OrganizationId.eq(self.scope.organization_id()))
             .col_expr(C::SeatsTotal, Expr::val(usage.total))
-            .col_expr(C::MembersByRole, Expr::value(self.roles_after().await?))
+            .col_expr(C::MembersByRole, Expr::value(self.roles_after(self.opening.last_event_number + events).await?))
             .col_expr(C::Today, Expr::value(store::write_json(&today)?));
         for (column, delta) in [
             (C::ActiveMembers, members),
@@ -295,15 +295,18 @@ impl<'a, A> Unit<'a, A> {
     }
 
     /// The active members by role after this.
-    async fn roles_after(&self) -> Result<serde_json::Value, Error> {
-        let Some(mut roles) = self.opening.members_by_role.clone() else {
+    async fn roles_after(&self, last_event_number: i64) -> Result<serde_json::Value, Error> {
+        let roles = match self.opening.members_by_role.clone() {
+            Some(mut roles) => {
+                for (role, delta) in &self.members_by_role {
+                    *roles.entry(role.clone()).or_default() += delta;
+                }
+                roles.retain(|_, members| *members != 0);
+                roles
+            }
             // Nobody has counted them yet; the rows are as they will be.
-            return store::write_json(&store::count_roles(self.transaction, self.scope).await?);
+            None => store::count_roles(self.transaction, self.scope).await?,
         };
-        for (role, delta) in &self.members_by_role {
-            *roles.entry(role.clone()).or_default() += delta;
-        }
-        roles.retain(|_, members| *members != 0);
-        store::write_json(&roles)
+        store::write_json(&RolesKept { at: last_event_number, roles })
     }
 }

@@ -15,8 +15,8 @@ pub struct Facts {
     pub top_role_members: i64,
     /// Somebody was invited or has come.
     pub invited: bool,
-    /// Its billing profile has a name.
-    pub has_billing_profile: bool,
+    /// Its billing profile has a name; nothing to whoever may not know.
+    pub has_billing_profile: Option<bool>,
     /// Its plan costs something, and whoever asks may know.
     pub pays: bool,
 }
@@ -34,8 +34,8 @@ pub fn checklist(facts: Facts, setup: &Setup) -> SetupChecklist {
         step(SetupStepKind::Logo, facts.has_logo),
         step(SetupStepKind::SecondTopRoleMember, facts.top_role_members >= 2),
         step(SetupStepKind::FirstInvitation, facts.invited),
-        step(SetupStepKind::BillingProfile, facts.has_billing_profile),
     ];
+    steps.extend(facts.has_billing_profile.map(|has| step(SetupStepKind::BillingProfile, has)));
     if facts.pays {
         // Nobody can have one before there are payment methods.
         steps.push(step(SetupStepKind::PaymentMethod, false));
@@ -54,16 +54,20 @@ mod tests {
     proptest! {
         #[test]
         fn the_checklist_is_open_while_a_step_is_left(
-            [described, has_logo, invited, has_billing_profile, pays, dismissed] in any::<[bool; 6]>(),
+            [described, has_logo, invited, has_billing_profile, sees, pays, dismissed] in any::<[bool; 7]>(),
             top_role_members in 1..4i64,
             dismissed_steps in prop::collection::vec(1..=7i32, 0..7),
         ) {
+            let has_billing_profile = sees.then_some(has_billing_profile);
             let facts = Facts { described, has_logo, top_role_members, invited, has_billing_profile, pays };
             let setup = Setup { dismissed, dismissed_steps: dismissed_steps.clone() };
             let SetupChecklist { steps, done, closed } = checklist(facts, &setup);
             let kinds: Vec<i32> = steps.iter().map(|step| step.kind).collect();
-            prop_assert_eq!(kinds, (1..=if pays { 6 } else { 5 }).collect::<Vec<i32>>());
-            let dones = [described, has_logo, top_role_members > 1, invited, has_billing_profile, false];
+            let asked = [(1, true), (2, true), (3, true), (4, true), (5, sees), (6, pays)];
+            prop_assert_eq!(kinds, asked.iter().filter(|(_, asked)| *asked).map(|(kind, _)| *kind).collect::<Vec<i32>>());
+            let mut dones = vec![described, has_logo, top_role_members > 1, invited];
+            dones.extend(has_billing_profile);
+            dones.push(false);
             prop_assert!(steps.iter().zip(dones).all(|(step, done)| step.done == done));
             prop_assert!(steps.iter().all(|step| step.dismissed == dismissed_steps.contains(&step.kind)));
             prop_assert_eq!(usize::try_from(done).unwrap(), steps.iter().filter(|step| step.done).count());

@@ -8,10 +8,9 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::auth::policy::RoleName;
 use crate::auth::scope::Scope;
 use crate::entity::{
-    event, invitation, join_request, membership, organization, recording, room_session, workspace_member,
+    event, former_member, invitation, join_request, membership, organization, recording, room_session, workspace_member,
 };
 pub use crate::operation::store::find;
 use crate::operation::store::membership_of;
@@ -19,12 +18,6 @@ use crate::operation::store::membership_of;
 /// Inserts an organization.
 pub async fn insert(connection: &impl ConnectionTrait, row: organization::Model) -> Result<(), DbErr> {
     organization::Entity::insert(row.into_active_model()).exec_without_returning(connection).await.map(|_| ())
-}
-
-/// The active members by role of an organization that has its founder alone.
-#[must_use]
-pub fn first_member(role: &RoleName) -> serde_json::Value {
-    serde_json::json!({ role.as_str(): 1 })
 }
 
 /// The fields of its own that an organization can change, what its settings say in its row, and its deletion.
@@ -127,6 +120,7 @@ pub async fn lock_purgeable(connection: &impl ConnectionTrait, now: DateTime<Utc
 
 /// Deletes some of the rows of which an organization may have many, and says how many those were.
 pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uuid, limit: u64) -> Result<u64, DbErr> {
+    use former_member::Column as F;
     use {event::Column as E, invitation::Column as I, join_request::Column as J, membership::Column as M};
     use {recording::Column as R, room_session::Column as S, workspace_member::Column as W};
     let (id, most) = (organization_id, limit);
@@ -143,9 +137,10 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
     let sessions =
         delete_some::<room_session::Entity>(connection, S::OrganizationId, &[S::SessionId], id, most).await?;
     let recorded = delete_some::<recording::Entity>(connection, R::OrganizationId, &[R::RecordingId], id, most).await?;
+    let gone = delete_some::<former_member::Entity>(connection, F::OrganizationId, &[F::UserId], id, most).await?;
     let asked =
         delete_some::<join_request::Entity>(connection, J::OrganizationId, &[J::JoinRequestId], id, most).await?;
-    Ok(events + members + invited + sessions + recorded + asked)
+    Ok(events + members + invited + sessions + recorded + asked + gone)
 }
 
 /// Deletes some rows of an organization; `key` is what tells them apart in it.

@@ -3,7 +3,7 @@
 //! A server may run beside it on PostgreSQL. So an organization that is there already is locked as every change locks it, and
 //! its books are moved on by exactly what the batch inserts; at every commit they are right.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict};
@@ -131,7 +131,8 @@ impl Writer<'_> {
         row.top_role_members = entry.active_in(self.top_role);
         row.pending_invitations = entry.pending;
         row.custom_roles = entry.roles;
-        row.members_by_role = Some(write_json(&entry.members)?);
+        // Counted by the first that asks: batches follow one another without events, by which the count would be known to be old.
+        row.members_by_role = None;
         row.last_event_number = i64::from(entry.told.is_some());
         let today = Today { day: days::day_of(now, &row.time_zone), tally: Tally::default() };
         row.today = Some(write_json(&today)?);
@@ -169,13 +170,9 @@ impl Writer<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), TransferError> {
         use organization::Column as C;
-        let mut roles: BTreeMap<String, i64> = read_json(row.members_by_role.as_ref())?.unwrap_or_default();
-        for (role, members) in &entry.members {
-            *roles.entry(role.clone()).or_default() += members;
-        }
         let mut update = organization::Entity::update_many()
             .filter(C::OrganizationId.eq(row.organization_id))
-            .col_expr(C::MembersByRole, Expr::value(write_json(&roles)?))
+            .col_expr(C::MembersByRole, Expr::value(None::<serde_json::Value>))
             .col_expr(C::Today, Expr::value(write_json(&turn_day(transaction, row, now).await?)?));
         for (column, more) in [
             (C::ActiveMembers, entry.active()),

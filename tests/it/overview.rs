@@ -65,7 +65,9 @@ async fn give_own_role(world: &World, user_id: &str, permissions: &str, members_
              SELECT organization_id, 'org:desk', 'Front desk', '', '{definition}', created_at, created_at, 1 FROM organization"
         ))
         .await;
-    world.tampers(&format!("UPDATE organization SET custom_roles = 1, members_by_role = '{members_by_role}'")).await;
+    let kept = format!("'{{\"at\": ' || last_event_number || ', \"roles\": {members_by_role}}}'");
+    let kept = if world.backend == Backend::Postgres { format!("({kept})::jsonb") } else { kept };
+    world.tampers(&format!("UPDATE organization SET custom_roles = 1, members_by_role = {kept}")).await;
     world.tampers(&format!("UPDATE membership SET role = 'org:desk' WHERE user_id = '{user_id}'")).await;
 }
 

@@ -2,19 +2,19 @@
 
 use uuid::Uuid;
 
-use super::{chosen, shown, shown_invitation};
+use super::{shown, shown_invitation};
 use crate::app::App;
 use crate::entity::invitation::{self, State};
 use crate::entity::organization;
 use crate::error::Error;
 use crate::event::Change;
 use crate::fields::Fields;
+use crate::membership::joining::Entrance;
 use crate::membership::token::Token;
 use crate::membership::{Identity, Profile, invitations, joining, rules, store};
 use crate::operation::actor::NamesOrganization;
 use crate::operation::{Command, Newcomer, Unit};
 use crate::organization::settings;
-use crate::workspace::assignments;
 use crate::{organization as organizations, pb};
 
 /// Which invitation is answered.
@@ -111,28 +111,16 @@ impl Command for AcceptInvitation {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Newcomer>) -> Result<Self::Response, Error> {
-        let (organization, mut invitation, identity) = answerable(unit, &self.reference).await?;
+        let (organization, invitation, identity) = answerable(unit, &self.reference).await?;
         rules::still_grantable(&unit.policy, &invitation)?;
         if store::find(unit.transaction(), unit.scope(), &identity.user_id).await?.is_some() {
             return Err(Error::AlreadyMember { user_id: identity.user_id });
         }
         settings::email_allowed(unit.transaction(), &organization, &identity.email).await?;
         joining::settle(unit, &identity.user_id).await?;
-        let invitation_id = invitation.invitation_id;
-        invitations::end(unit, &mut [&mut invitation], State::Accepted, Some(&identity.user_id)).await?;
-        let member =
-            store::joining(unit.scope(), &identity, &self.profile, &invitation.role, Some(invitation_id), unit.now);
-        store::insert_joining(unit, member.clone()).await?;
-        let workspace_ids = assignments::insert_chosen(unit, &member, chosen(&invitation).to_vec()).await?;
-        let user_id = identity.user_id;
-        unit.record(Change::InvitationAccepted { invitation_id, user_id: user_id.clone() });
-        unit.record(Change::MemberJoined {
-            user_id,
-            role: invitation.role,
-            invitation_id: Some(invitation_id),
-            domain: None,
-            workspace_ids,
-        });
+        let (role, profile) = (invitation.role.clone(), self.profile.clone());
+        let entrance = Entrance { identity, profile, role, invitation: Some(invitation), invited: true };
+        let member = joining::enter(unit, entrance).await?;
         Ok(pb::AcceptInvitationResponse {
             member: Some(shown(&member)),
             organization: Some(organizations::rpc::shown(&organization)),

@@ -83,12 +83,12 @@ impl Command for InviteMembers {
         let pending = invitations::list_pending_by_emails(unit.transaction(), unit.scope(), &addresses).await?;
         let mut pending: HashMap<String, invitation::Model> =
             pending.into_iter().map(|row| (row.email_normalized.clone(), row)).collect();
-        let outgoing = self.emails.iter().map(|(index, email)| Outgoing {
-            index: *index,
-            email: email.clone(),
-            role: self.role.clone(),
-            earlier: pending.remove(&email.normalized),
-            workspace_ids: self.workspaces.iter().map(|(_, id)| *id).collect(),
+        let outgoing = self.emails.iter().map(|(index, email)| {
+            let earlier = pending.remove(&email.normalized);
+            // Who names no workspaces takes none away from what somebody chose before.
+            let kept = earlier.as_ref().filter(|_| self.workspaces.is_empty()).map(|row| chosen(row).to_vec());
+            let workspace_ids = kept.unwrap_or_else(|| self.workspaces.iter().map(|(_, id)| *id).collect());
+            Outgoing { index: *index, email: email.clone(), role: self.role.clone(), earlier, workspace_ids }
         });
         let invited = send(unit, outgoing.collect(), "emails", self.lifetime).await?;
         Ok(pb::InviteMembersResponse { invited })

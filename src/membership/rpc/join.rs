@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::auth::scope::Scope;
 use crate::entity::join_request::{self, State};
 use crate::entity::membership;
+use crate::entity::organization_domain::JoinMode;
 use crate::error::Error;
 use crate::event::Change;
 use crate::fields::Fields;
@@ -42,15 +43,22 @@ async fn joinable(app: &App, identity: &Identity) -> Result<Option<pb::JoinableO
         return Ok(None);
     };
     let policy = entry::policy_of(connection, &app.policy, Some(&organization)).await?;
-    if joining::way_in(&policy, Some(&domain), None, app.clock.now()) == Way::Closed {
-        return Ok(None);
+    let was_member = store::was_member(connection, scope, &identity.user_id).await?;
+    let join_mode = match joining::way_in(&policy, Some(&domain), None, was_member, app.clock.now()) {
+        Way::Closed => return Ok(None),
+        Way::Request(_) => JoinMode::Request,
+        Way::Automatic(_) | Way::Invited(_) => domain.join_mode,
+    };
+    match settings::email_allowed(connection, &organization, &identity.email).await {
+        Err(Error::EmailDomainNotAllowed { .. }) => return Ok(None),
+        allowed => allowed?,
     }
     let request = joining::find_open(connection, scope, &identity.user_id).await?;
     Ok(Some(pb::JoinableOrganization {
         organization_id: organization.organization_id.to_string(),
         name: organization.name,
         logo_uri: organization.logo_uri,
-        join_mode: shown_mode(domain.join_mode).into(),
+        join_mode: shown_mode(join_mode).into(),
         join_request: request.as_ref().map(shown_request),
     }))
 }
@@ -90,7 +98,8 @@ impl Command for JoinOrganization {
         let domain = domains::of_email(&identity.email);
         let domain = domains::find(unit.transaction(), unit.scope(), domain).await?;
         let invitation = joining::find_invitation(unit, &identity.email.normalized).await?;
-        let way = joining::way_in(&unit.policy, domain.as_ref(), invitation.clone(), unit.now);
+        let was_member = store::was_member(unit.transaction(), unit.scope(), &identity.user_id).await?;
+        let way = joining::way_in(&unit.policy, domain.as_ref(), invitation.clone(), was_member, unit.now);
         let (role, invitation, invited) = match (way, open) {
             (Way::Closed, None) => return Err(Error::JoiningNotOpen),
             (Way::Closed | Way::Request(_), Some(open)) => return Ok(waiting(&open)),
@@ -105,7 +114,16 @@ impl Command for JoinOrganization {
         settings::email_allowed(unit.transaction(), &organization, &identity.email).await?;
         joining::settle(unit, &identity.user_id).await?;
         let entrance = Entrance { identity, profile: self.profile.clone(), role, invitation, invited };
-        Ok(joined(&joining::enter(unit, entrance).await?))
+        Ok(joined(&joining::enter(unit, entrance).await.map_err(to_stranger)?))
+    }
+}
+
+/// Why somebody who is no member cannot come in, without figures that are for members.
+fn to_stranger(error: Error) -> Error {
+    match error {
+        Error::SeatLimitReached { .. } => Error::SeatsTaken,
+        Error::SubscriptionPastDue { .. } => Error::JoiningNotOpen,
+        error => error,
     }
 }
 

@@ -43,19 +43,22 @@ impl Command for RecordSignIn {
     async fn run(&self, unit: &mut Unit<'_, Trusted>) -> Result<Self::Response, Error> {
         let missing = || Error::MemberNotFound { user_id: self.user_id.clone() };
         let mut row = store::find(unit.transaction(), unit.scope(), &self.user_id).await?.ok_or_else(missing)?;
-        let at = self.at.unwrap_or(unit.now);
+        // One that is ahead of this server's clock is of now: the next day has not begun here.
+        let at = self.at.unwrap_or(unit.now).min(unit.now);
         let mut changed = Vec::new();
         // An older sign-in that is told late says nothing about the member as they are now.
         if at >= row.last_sign_in_at {
-            // One that is ahead of this server's clock is of now: the next day has not begun here.
-            let (last, day) = (unit.day_of(row.last_sign_in_at), unit.day_of(at.min(unit.now)));
+            let (last, day) = (unit.day_of(row.last_sign_in_at), unit.day_of(at));
             unit.count_activity(activity::of_sign_in(last, day, unit.today()));
             row.last_sign_in_at = at;
             changed = self.apply(&mut row);
-            store::index(&mut row);
             // That somebody signed in does not make stale what an administrator has read of them.
             row.version += i64::from(!changed.is_empty());
-            store::update_profile(unit, &row).await?;
+            if !changed.is_empty() {
+                store::index(&mut row);
+                store::update_profile(unit, &row).await?;
+            }
+            store::update_last_sign_in(unit, &row).await?;
         }
         let (user_id, sign_in_time) = (row.user_id.clone(), at.to_rfc3339());
         unit.record(Change::MemberSignedIn { user_id, sign_in_time, changed });

@@ -1,9 +1,12 @@
 //! CreateOrganization and EnsureDefaultOrganization.
 
+use std::collections::BTreeMap;
+
 use tonic::{Request, Response, Status};
 
 use super::shown;
 use crate::app::App;
+use crate::auth::policy::RoleName;
 use crate::billing::store as subscriptions;
 use crate::entity::{membership, organization, subscription};
 use crate::error::{Error, OnConstraint as _};
@@ -12,6 +15,7 @@ use crate::fields::Fields;
 use crate::id;
 use crate::membership::store as members;
 use crate::membership::{Identity, Profile};
+use crate::operation::store::{RolesKept, write_json};
 use crate::operation::{self, Command, Founder, Unit};
 use crate::organization::{rules, store};
 use crate::pb;
@@ -93,7 +97,7 @@ async fn found(
         top_role_members: 1,
         last_event_number: 0,
         time_zone: new.time_zone.clone(),
-        members_by_role: Some(store::first_member(&unit.policy.top_role().name)),
+        members_by_role: Some(write_json(&founder_alone(&unit.policy.top_role().name))?),
         today: None,
         custom_roles: 0,
         restricts_email_domains: false,
@@ -126,6 +130,10 @@ async fn found(
         workspace_ids: Vec::new(),
     });
     Ok(organization)
+}
+
+fn founder_alone(top_role: &RoleName) -> RolesKept {
+    RolesKept { at: 0, roles: BTreeMap::from([(top_role.to_string(), 1)]) }
 }
 
 fn starting_on(unit: &Unit<'_, Founder>, plan_id: &str, seats: i64) -> subscription::Model {

@@ -1,7 +1,5 @@
 //! GetOrganizationOverview.
 
-use std::collections::BTreeMap;
-
 use super::shown;
 use crate::app::App;
 use crate::billing::profile::Profile;
@@ -9,7 +7,7 @@ use crate::billing::rpc::{shown_subscription, shown_usage};
 use crate::billing::seats::Usage;
 use crate::entity::organization;
 use crate::error::Error;
-use crate::operation::store::{count_roles, read_json};
+use crate::operation::store::{members_by_role, read_json};
 use crate::operation::{Query, Reader};
 use crate::organization::overview::{Head, by_role, head};
 use crate::organization::settings::Settings;
@@ -29,16 +27,13 @@ impl Query for GetOrganizationOverview {
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let organization = reader.organization()?;
         let head = head(reader.connection(), reader.scope, reader.now).await?;
-        let members: Option<BTreeMap<String, i64>> = read_json(organization.members_by_role.as_ref())?;
-        let members = match members {
-            Some(members) => members,
-            None => count_roles(reader.connection(), reader.scope).await?,
-        };
+        let members = members_by_role(reader.connection(), organization).await?;
         // Services see everything; a member what their role sees by itself.
         let sees = |permission| reader.role.is_none_or(|role| role.allows(permission));
         let sees_billing = sees(Permission::BillingStatusRead);
         let usage = Usage::of(organization, head.expired_invitations);
-        let facts = facts(reader.app, organization, &head, sees_billing)?;
+        let sees_profile = sees(Permission::BillingProfileRead);
+        let facts = facts(reader.app, organization, &head, sees_billing, sees_profile)?;
         let settings = Settings::of_document(head.settings.as_ref())?;
         let overview = pb::OrganizationOverview {
             organization: Some(shown(organization)),
@@ -54,7 +49,13 @@ impl Query for GetOrganizationOverview {
     }
 }
 
-fn facts(app: &App, organization: &organization::Model, head: &Head, sees_billing: bool) -> Result<Facts, Error> {
+fn facts(
+    app: &App,
+    organization: &organization::Model,
+    head: &Head,
+    sees_billing: bool,
+    sees_profile: bool,
+) -> Result<Facts, Error> {
     let profile: Option<Profile> = read_json(head.billing_profile.as_ref())?;
     // A plan that is gone from the catalogue may cost something.
     let costs = app.catalogue.plan(&head.subscription.plan_id).is_none_or(|plan| !plan.is_free());
@@ -63,7 +64,8 @@ fn facts(app: &App, organization: &organization::Model, head: &Head, sees_billin
         has_logo: !organization.logo_uri.is_empty(),
         top_role_members: organization.top_role_members,
         invited: head.some_invitations > 0 || organization.active_members + head.suspended_members > 1,
-        has_billing_profile: profile.is_some_and(|profile| !profile.name.is_empty()),
+        // Whoever may not see the profile hears nothing of it, and could not take the step.
+        has_billing_profile: sees_profile.then(|| profile.is_some_and(|profile| !profile.name.is_empty())),
         // The step would tell whoever may not see the plan that it costs something.
         pays: costs && sees_billing,
     })
