@@ -79,7 +79,7 @@ fn requirement(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Resul
         let name = kind.as_enum()?.get_value(number)?.name().trim_start_matches("PERMISSION_").to_owned();
         (number != 0).then_some(name)
     };
-    let (user, service) = (flag("user"), flag("service"));
+    let (user, service, newcomer) = (flag("user"), flag("service"), flag("newcomer"));
     let needed = permission("permission");
     let for_others = permission("permission_for_others");
     if needed.is_none() && !user && !service {
@@ -88,12 +88,19 @@ fn requirement(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Resul
     if needed.is_some() && user {
         return Err("a permission and `user` exclude each other".into());
     }
+    if newcomer && !user {
+        return Err("`newcomer` says more of a `user`: it needs that too".into());
+    }
     if for_others.is_some() && (needed.is_none() || !reads_only(method)) {
         return Err("permission_for_others is for RPCs that have a permission and only read".into());
     }
     let organization = method.input().get_field_by_name("organization_id").is_some_and(|field| field.number() == 1);
-    if needed.is_some() && !organization {
-        return Err("a request that needs a permission says in which organization: organization_id = 1".into());
+    if (needed.is_some() || newcomer) != organization && !(organization && service && !user) {
+        return Err(
+            "a request that concerns one organization has organization_id = 1, and a permission, `service` or \
+                    `newcomer`"
+                .into(),
+        );
     }
     let code = |permission: Option<String>| match permission {
         Some(name) => format!("Some(Permission::{})", camel(&name)),

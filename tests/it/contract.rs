@@ -29,6 +29,7 @@ fn every_rpc_says_what_it_needs_and_the_gate_asks_for_just_that() {
         };
         assert_eq!(requirement(&method.path()), Some(expected), "{}", method.name());
         assert!(said.permission != 0 || said.user || said.service, "{}: nobody could call it", method.name());
+        assert!(said.user || !said.newcomer, "{}: a newcomer is a user", method.name());
     }
     assert_eq!(TABLE.matches("=> Some(Requirement").count(), methods().len(), "the gate has an RPC too many");
     assert_eq!(requirement("/tenantry.v1.OrganizationService/Nothing"), None);
@@ -73,9 +74,12 @@ fn the_rpcs_of_the_design_are_there() {
 fn requests_of_one_kind_look_alike() {
     for method in methods() {
         let (name, input) = (method.name(), method.0.input());
-        if method.requires().is_some_and(|said| said.permission != 0) {
-            let field = input.get_field(1).unwrap_or_else(|| panic!("{name}: no field 1"));
-            assert_eq!(field.name(), "organization_id", "{name}");
+        let said = method.requires().unwrap_or_else(|| panic!("{name} says nothing"));
+        let concerns_one = input.get_field(1).is_some_and(|field| field.name() == "organization_id");
+        assert_eq!(concerns_one, method.takes("organization_id"), "{name}: it is field 1");
+        // Those of services alone may be about one: to find out which is what some of them are for.
+        if said.permission != 0 || said.user {
+            assert_eq!(concerns_one, said.permission != 0 || said.newcomer, "{name}");
         }
         // The clock of tests is no resource: it moves as often as it is told.
         let changes = !method.reads() && name != "ClockService/AdvanceTime";

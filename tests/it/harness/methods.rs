@@ -60,6 +60,7 @@ pub(crate) struct Requires {
     pub(crate) permission_for_others: i32,
     pub(crate) user: bool,
     pub(crate) service: bool,
+    pub(crate) newcomer: bool,
 }
 
 impl Method {
@@ -102,6 +103,7 @@ impl Method {
             permission_for_others: number("permission_for_others").unwrap_or_default(),
             user: flag("user").unwrap_or_default(),
             service: flag("service").unwrap_or_default(),
+            newcomer: flag("newcomer").unwrap_or_default(),
         })
     }
 
