@@ -55,8 +55,8 @@ pub enum DnsFault {
     #[error("the name servers do not answer")]
     Resolver(#[from] NetError),
     /// The zone file cannot be read.
-    #[error("the zone file cannot be read: {0}")]
-    Zone(String),
+    #[error("the zone file cannot be read")]
+    Zone(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<Source> for Dns {
@@ -145,14 +145,13 @@ async fn ask(resolver: &TokioResolver, name: Name) -> Result<Vec<String>, DnsFau
 async fn in_zone(path: PathBuf, name: Name) -> Result<Vec<String>, DnsFault> {
     let read = tokio::task::spawn_blocking(move || read_zone(&path, &name)).await;
     // A file that the parser breaks on is one that cannot be read.
-    read.map_err(|panicked| DnsFault::Zone(panicked.to_string()))?
+    read.map_err(|panicked| DnsFault::Zone(panicked.into()))?
 }
 
 fn read_zone(path: &Path, name: &Name) -> Result<Vec<String>, DnsFault> {
-    let fault = |error: &dyn std::error::Error| DnsFault::Zone(error.to_string());
-    let text = std::fs::read_to_string(path).map_err(|error| fault(&error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| DnsFault::Zone(error.into()))?;
     let parser = Parser::new(format!("{ZONE_DEFAULTS}{text}"), Some(path.to_owned()), Some(Name::root()));
-    let (_, records) = parser.parse().map_err(|error| fault(&error))?;
+    let (_, records) = parser.parse().map_err(|error| DnsFault::Zone(error.into()))?;
     let found = records.get(&RrKey::new(name.into(), RecordType::TXT));
     Ok(found.map(|set| said(set.records_without_rrsigs().map(|record| &record.data))).unwrap_or_default())
 }
@@ -224,6 +223,7 @@ mod tests {
             assert!(matches!(read(zone, "_x.example.com").await, Err(DnsFault::Zone(_))), "{zone:?} was read");
         }
         let missing = Dns::from(Source::Zone("/nowhere/zone".into())).txt("_x.example.com").await;
-        assert!(matches!(missing, Err(DnsFault::Zone(_))));
+        let Err(DnsFault::Zone(source)) = missing else { panic!("{missing:?}") };
+        assert!(source.downcast_ref::<std::io::Error>().is_some(), "{source:?}");
     }
 }
