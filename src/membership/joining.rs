@@ -111,7 +111,7 @@ pub async fn enter<A>(unit: &mut Unit<'_, A>, entrance: Entrance) -> Result<memb
         user_id,
         role,
         invitation_id,
-        domain: (!invited).then(|| domains::of_email(&identity.email).to_owned()),
+        domain: (!invited).then(|| identity.email.domain().to_owned()),
         workspace_ids,
     });
     Ok(member)

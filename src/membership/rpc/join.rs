@@ -34,7 +34,7 @@ pub(super) async fn list_joinable(
 
 async fn joinable(app: &App, identity: &Identity) -> Result<Option<pb::JoinableOrganization>, Error> {
     let connection = app.database.reader();
-    let Some(domain) = domains::find_verified(connection, domains::of_email(&identity.email)).await? else {
+    let Some(domain) = domains::store::find_verified(connection, identity.email.domain()).await? else {
         return Ok(None);
     };
     let scope = Scope::of_newcomer(domain.organization_id);
@@ -95,8 +95,7 @@ impl Command for JoinOrganization {
             return Err(Error::AlreadyMember { user_id: identity.user_id });
         }
         let open = joining::find_open(unit.transaction(), unit.scope(), &identity.user_id).await?;
-        let domain = domains::of_email(&identity.email);
-        let domain = domains::find(unit.transaction(), unit.scope(), domain).await?;
+        let domain = domains::store::find(unit.transaction(), unit.scope(), identity.email.domain()).await?;
         let invitation = joining::find_invitation(unit, &identity.email.normalized).await?;
         let was_member = store::was_member(unit.transaction(), unit.scope(), &identity.user_id).await?;
         let way = joining::way_in(&unit.policy, domain.as_ref(), invitation.clone(), was_member, unit.now);

@@ -8,19 +8,38 @@ use crate::fields::Fields;
 use crate::operation::{Query, Reader};
 use crate::pb;
 
+/// Which roles of a policy a field can name.
+type Fits = fn(&RoleDefinition) -> bool;
+
+const ANY: Fits = |_| true;
+
 /// Reads a role by its name: one that the policy in force has, or one that the organization may have defined, which
 /// [`existing`] tells once its roles are known.
 pub(super) fn known_role(fields: &mut Fields, field: &str, role: &str, app: &App) -> String {
+    known_role_that(ANY, fields, field, role, app)
+}
+
+/// Reads a role by its name where not every role will do.
+pub(crate) fn known_role_that(fits: Fits, fields: &mut Fields, field: &str, role: &str, app: &App) -> String {
     let own = app.policy.custom_roles() && custom::is_name(role);
-    if !own && app.policy.role(role).is_none() {
-        fields.fault(field, one_of(&app.policy));
+    if !own && !app.policy.role(role).is_some_and(fits) {
+        fields.fault(field, one_of(fits, &app.policy));
     }
     role.to_owned()
 }
 
 /// Whether the policy of an organization has a role that a request names.
 pub(crate) fn existing(policy: &RolePolicy, field: &str, role: &str) -> Result<(), Error> {
-    all_existing(policy, [(field.to_owned(), role)])
+    existing_that(ANY, policy, field, role)
+}
+
+/// Whether the policy of an organization has a role that a request names where not every role will do.
+pub(crate) fn existing_that(fits: Fits, policy: &RolePolicy, field: &str, role: &str) -> Result<(), Error> {
+    let mut fields = Fields::new();
+    if !policy.role(role).is_some_and(fits) {
+        fields.fault(field, one_of(fits, policy));
+    }
+    fields.done(())
 }
 
 /// Whether the policy of an organization has all roles that a request names.
@@ -30,13 +49,13 @@ pub(super) fn all_existing<'a>(
 ) -> Result<(), Error> {
     let mut fields = Fields::new();
     for (field, _) in roles.into_iter().filter(|(_, role)| policy.role(role).is_none()) {
-        fields.fault(field, one_of(policy));
+        fields.fault(field, one_of(ANY, policy));
     }
     fields.done(())
 }
 
-fn one_of(policy: &RolePolicy) -> String {
-    let known: Vec<&str> = policy.roles().map(|role| role.name.as_str()).collect();
+fn one_of(fits: Fits, policy: &RolePolicy) -> String {
+    let known: Vec<&str> = policy.roles().filter(|role| fits(role)).map(|role| role.name.as_str()).collect();
     format!("must be one of {}", known.join(", "))
 }
 

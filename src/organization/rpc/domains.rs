@@ -2,10 +2,11 @@
 
 use crate::app::App;
 use crate::entity::organization_domain::{self, JoinMode};
-use crate::error::{Error, Violation};
+use crate::error::Error;
 use crate::etag;
 use crate::event::{Change, FieldChange};
 use crate::fields::{Fields, timestamp};
+use crate::membership::rpc::roles;
 use crate::membership::rules;
 use crate::operation::{Command, Member, Place, Query, Reader, Unit};
 use crate::organization::domains;
@@ -14,13 +15,21 @@ use crate::pb;
 /// Reads the domain that a request is about, and nothing else.
 fn read(text: &str) -> Result<String, Error> {
     let mut fields = Fields::new();
-    let domain = domains::read(&mut fields, "domain", text);
+    let domain = read_domain(&mut fields, "domain", text);
     fields.done(domain)
+}
+
+/// Reads a domain; empty when it is wrong.
+fn read_domain(fields: &mut Fields, field: &str, text: &str) -> String {
+    domains::parse(text).unwrap_or_else(|fault| {
+        fields.fault(field, fault);
+        String::new()
+    })
 }
 
 /// The domain, which the organization has claimed.
 async fn claimed(unit: &Unit<'_, Member>, domain: &str) -> Result<organization_domain::Model, Error> {
-    let found = domains::find(unit.transaction(), unit.scope(), domain).await?;
+    let found = domains::store::find(unit.transaction(), unit.scope(), domain).await?;
     found.ok_or_else(|| Error::DomainNotFound { domain: domain.to_owned() })
 }
 
@@ -38,10 +47,10 @@ impl Command for ClaimDomain {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
-        if let Some(found) = domains::find(unit.transaction(), unit.scope(), &self.domain).await? {
+        if let Some(found) = domains::store::find(unit.transaction(), unit.scope(), &self.domain).await? {
             return Ok(pb::ClaimDomainResponse { domain: Some(shown(&found)) });
         }
-        domains::check_room(unit.transaction(), unit.scope()).await?;
+        domains::store::check_room(unit.transaction(), unit.scope()).await?;
         let mut row = organization_domain::Model {
             organization_id: unit.scope().organization_id(),
             domain: self.domain.clone(),
@@ -53,7 +62,7 @@ impl Command for ClaimDomain {
             updated_at: unit.now,
             version: 1,
         };
-        domains::insert(unit.transaction(), row.clone()).await?;
+        domains::store::insert(unit.transaction(), row.clone()).await?;
         unit.record(Change::DomainClaimed { domain: self.domain.clone() });
         if unit.is_rehearsal() {
             // Nobody shall set a record that will never prove anything.
@@ -90,7 +99,7 @@ impl Command for VerifyDomain {
 
     async fn prepare(&mut self, app: &App, place: Place) -> Result<(), Error> {
         let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
-        let found = domains::find(app.database.reader(), scope, &self.domain).await?;
+        let found = domains::store::find(app.database.reader(), scope, &self.domain).await?;
         // Only what is claimed is asked for: this service is nobody's way to query the domain name system.
         if found.is_none_or(|found| found.verified_at.is_some()) {
             return Ok(());
@@ -123,7 +132,7 @@ impl Command for VerifyDomain {
         row.verified_at = Some(unit.now);
         row.updated_at = unit.now;
         row.version += 1;
-        domains::update(unit.transaction(), &row).await?;
+        domains::store::update(unit.transaction(), &row).await?;
         unit.record(Change::DomainVerified { domain: row.domain.clone() });
         Ok(pb::VerifyDomainResponse { domain: Some(shown(&row)) })
     }
@@ -140,7 +149,7 @@ impl Query for ListDomains {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        let rows = domains::list(reader.connection(), reader.scope).await?;
+        let rows = domains::store::list(reader.connection(), reader.scope).await?;
         Ok(pb::ListDomainsResponse { domains: rows.iter().map(shown).collect() })
     }
 }
@@ -160,7 +169,7 @@ impl Command for UpdateDomain {
 
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let domain = domains::read(&mut fields, "domain", &request.domain);
+        let domain = read_domain(&mut fields, "domain", &request.domain);
         let join_mode = match pb::JoinMode::try_from(request.join_mode) {
             Ok(pb::JoinMode::Nobody) => JoinMode::Nobody,
             Ok(pb::JoinMode::Request) => JoinMode::Request,
@@ -172,7 +181,7 @@ impl Command for UpdateDomain {
         };
         let join_role = Some(request.join_role.clone()).filter(|role| !role.is_empty());
         if let Some(role) = &join_role {
-            domains::check_role_name(&mut fields, "join_role", role, &app.policy);
+            roles::known_role_that(domains::is_given, &mut fields, "join_role", role, app);
         }
         fields.done(Self { domain, join_mode, join_role, etag: request.etag.clone() })
     }
@@ -196,7 +205,7 @@ impl Command for UpdateDomain {
         if !changes.is_empty() {
             row.updated_at = unit.now;
             row.version += 1;
-            domains::update(unit.transaction(), &row).await?;
+            domains::store::update(unit.transaction(), &row).await?;
             unit.record(Change::DomainUpdated { domain: row.domain.clone(), changes });
         }
         Ok(pb::UpdateDomainResponse { domain: Some(shown(&row)) })
@@ -210,10 +219,7 @@ impl UpdateDomain {
         let opens = self.join_mode != JoinMode::Nobody;
         let role = self.join_role.as_deref().unwrap_or(domains::default_role(&unit.app.policy));
         if opens || self.join_role.is_some() {
-            if !domains::gives(&unit.policy, role) {
-                let description = domains::role_fault(&unit.policy);
-                return Err(Error::Fields(vec![Violation { field: "join_role".into(), description }]));
-            }
+            roles::existing_that(domains::is_given, &unit.policy, "join_role", role)?;
             rules::may_invite(&unit.policy, &unit.actor.role, role)?;
         }
         Ok(role.to_owned())
@@ -248,7 +254,7 @@ impl Command for ReleaseDomain {
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let row = claimed(unit, &self.domain).await?;
-        domains::delete(unit.transaction(), unit.scope(), &row.domain).await?;
+        domains::store::delete(unit.transaction(), unit.scope(), &row.domain).await?;
         unit.record(Change::DomainReleased { domain: row.domain.clone() });
         Ok(pb::ReleaseDomainResponse { domain: Some(shown(&row)) })
     }
