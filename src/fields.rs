@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::email::Email;
 use crate::error::{Error, Violation};
 use crate::id::UserId;
+use crate::organization::rules::is_slug;
 use crate::text;
 
 /// The most items that any batch takes.
@@ -81,6 +82,14 @@ impl Fields {
                 && value.parse::<http::Uri>().is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty())));
         if !sound {
             self.fault(field, "must be an https URI of at most 2,000 bytes, as in https://example.com/logo.png");
+        }
+        value.to_owned()
+    }
+
+    /// A slug.
+    pub fn slug(&mut self, field: &str, value: &str) -> String {
+        if !is_slug(value) {
+            self.fault(field, "must be 3 to 63 of a–z, 0–9 and hyphens, with no hyphen at either end");
         }
         value.to_owned()
     }

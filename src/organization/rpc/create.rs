@@ -39,7 +39,7 @@ impl Command for CreateOrganization {
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let name = fields.line("name", &request.name, 1..=100);
-        let slug = (!request.slug.is_empty()).then(|| slug(&mut fields, "slug", &request.slug));
+        let slug = (!request.slug.is_empty()).then(|| fields.slug("slug", &request.slug));
         let description = fields.paragraph("description", &request.description, 1000);
         let logo_uri = fields.https_uri("logo_uri", &request.logo_uri);
         let time_zone = match request.time_zone.as_str() {
@@ -57,14 +57,6 @@ impl Command for CreateOrganization {
             role: unit.policy.top_role().name.to_string(),
         })
     }
-}
-
-/// Reads a slug.
-pub(crate) fn slug(fields: &mut Fields, field: &str, value: &str) -> String {
-    if !rules::is_slug(value) {
-        fields.fault(field, "must be 3 to 63 of a–z, 0–9 and hyphens, with no hyphen at either end");
-    }
-    value.to_owned()
 }
 
 /// Writes the organization, its founder's membership and its subscription.

@@ -11,8 +11,6 @@ mod update;
 
 use std::sync::Arc;
 
-pub(crate) use create::slug;
-
 use crate::app::App;
 use crate::entity::organization;
 use crate::error::Error;

@@ -1,6 +1,5 @@
 //! UpdateOrganization.
 
-use super::create::slug;
 use super::shown;
 use crate::app::App;
 use crate::entity::organization;
@@ -39,7 +38,7 @@ impl Command for UpdateOrganization {
         for path in paths.iter().take(10) {
             match path.as_str() {
                 "name" => update.name = Some(fields.line("organization.name", &new.name, 1..=100)),
-                "slug" => update.slug = Some(slug(&mut fields, "organization.slug", &new.slug)),
+                "slug" => update.slug = Some(fields.slug("organization.slug", &new.slug)),
                 "description" => {
                     update.description = Some(fields.paragraph("organization.description", &new.description, 1000));
                 }

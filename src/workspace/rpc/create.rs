@@ -8,7 +8,6 @@ use crate::error::{Error, OnConstraint as _};
 use crate::event::Change;
 use crate::fields::Fields;
 use crate::operation::{Command, Member, Unit};
-use crate::organization::rpc::slug;
 use crate::organization::rules::slug_like;
 use crate::workspace::{rules, store};
 use crate::{id, pb, text};
@@ -35,7 +34,7 @@ impl Command for CreateWorkspace {
         let description = fields.paragraph("description", &request.description, 1000);
         let (mut room_slug, mut settings) = (None, SettingsUpdate::default());
         if kind == Kind::Room {
-            room_slug = (!request.slug.is_empty()).then(|| slug(&mut fields, "slug", &request.slug));
+            room_slug = (!request.slug.is_empty()).then(|| fields.slug("slug", &request.slug));
             if let Some(new) = &request.room_settings {
                 settings = SettingsUpdate::all(&mut fields, "room_settings", new);
             }

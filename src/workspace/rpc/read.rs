@@ -9,7 +9,6 @@ use crate::entity::workspace;
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::operation::{self, Query, Reader};
-use crate::organization::rpc::slug;
 use crate::page::Page;
 use crate::workspace::store::{self, Listing, Place};
 use crate::{pb, text};
@@ -45,7 +44,7 @@ pub(super) async fn lookup_room(
 
 async fn room(app: &App, text: &str) -> Result<workspace::Model, Error> {
     let mut fields = Fields::new();
-    let slug = slug(&mut fields, "slug", text);
+    let slug = fields.slug("slug", text);
     let slug = fields.done(slug)?;
     let found = store::find_room(app.database.reader(), &slug).await?;
     found.ok_or(Error::RoomNotFound { slug })

@@ -10,7 +10,6 @@ use crate::error::{Error, OnConstraint as _};
 use crate::event::{Change, FieldChange};
 use crate::fields::Fields;
 use crate::operation::{Command, Member, Unit};
-use crate::organization::rpc::slug;
 use crate::workspace::store;
 use crate::{etag, pb, text};
 
@@ -81,7 +80,7 @@ impl UpdateWorkspace {
             "description" => {
                 self.description = Some(fields.paragraph("workspace.description", &new.description, 1000));
             }
-            "slug" => self.slug = Some(slug(fields, "workspace.slug", &new.slug)),
+            "slug" => self.slug = Some(fields.slug("workspace.slug", &new.slug)),
             "room_settings" => self.settings = SettingsUpdate::all(fields, "workspace.room_settings", &settings),
             path => {
                 let name = path.strip_prefix("room_settings.").unwrap_or_default();
