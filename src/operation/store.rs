@@ -18,7 +18,7 @@ use crate::auth::policy::custom::CustomRole;
 use crate::auth::scope::Scope;
 use crate::entity::{custom_role, invitation, membership, organization};
 use crate::error::Error;
-use crate::organization::days::{self, Standing, Tally};
+use crate::organization::days::{self, Tally};
 
 /// Finds the organization.
 pub async fn find(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
@@ -181,11 +181,7 @@ pub async fn release_some(
     use {invitation::Column as I, organization::Column as O};
     let organization_id = organization.organization_id;
     // A day that has ended is remembered with the seats that were in use then.
-    let day = days::day_of(now, &organization.time_zone);
-    let (today, ended) = days::count_on(read_json(organization.today.as_ref())?, day, Tally::default());
-    if let Some(ended) = ended {
-        days::keep(connection, organization_id, &ended, Standing::of(organization)).await?;
-    }
+    let today = days::turn(connection, organization, now, Tally::default()).await?;
     let some = Query::select()
         .column(I::InvitationId)
         .from(invitation::Entity)

@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use crate::auth::scope::Scope;
 use crate::entity::{organization, organization_day};
+use crate::error::Error;
 use crate::event::Change;
+use crate::operation::store::read_json;
 
 /// What happened on a day, or on a part of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +156,21 @@ pub fn count_on(under_way: Option<Today>, day: NaiveDate, tally: Tally) -> (Toda
         }
         ended => (Today { day, tally }, ended),
     }
+}
+
+/// Counts on in an organization's row as it was read: gives the day that is under way then, and keeps one that ended as the row
+/// says that the organization stood.
+pub async fn turn(
+    connection: &impl ConnectionTrait,
+    row: &organization::Model,
+    now: DateTime<Utc>,
+    tally: Tally,
+) -> Result<Today, Error> {
+    let (today, ended) = count_on(read_json(row.today.as_ref())?, day_of(now, &row.time_zone), tally);
+    if let Some(ended) = ended {
+        keep(connection, row.organization_id, &ended, Standing::of(row)).await?;
+    }
+    Ok(today)
 }
 
 /// Keeps a day that ended.

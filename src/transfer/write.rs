@@ -22,8 +22,8 @@ use crate::database::Database;
 use crate::entity::{data_import, event, organization};
 use crate::error::Error;
 use crate::event::log;
-use crate::operation::store::{read_json, write_json};
-use crate::organization::days::{self, Standing, Tally, Today};
+use crate::operation::store::{roles_kept, write_json};
+use crate::organization::days::{self, Tally, Today};
 use crate::sql;
 
 /// How often a batch is begun again when it loses against a server's changes.
@@ -170,10 +170,11 @@ impl Writer<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), TransferError> {
         use organization::Column as C;
+        let today = days::turn(transaction, row, now, Tally::default()).await?;
         let mut update = organization::Entity::update_many()
             .filter(C::OrganizationId.eq(row.organization_id))
             .col_expr(C::MembersByRole, Expr::value(None::<serde_json::Value>))
-            .col_expr(C::Today, Expr::value(write_json(&turn_day(transaction, row, now).await?)?));
+            .col_expr(C::Today, Expr::value(write_json(&today)?));
         for (column, more) in [
             (C::ActiveMembers, entry.active()),
             (C::TopRoleMembers, entry.active_in(self.top_role)),
@@ -208,27 +209,6 @@ impl Writer<'_> {
         let scope = Scope::of_newcomer(row.organization_id);
         log::row(scope, &author, row.last_event_number + 1, change, now).map(Some)
     }
-}
-
-/// The day that is under way in an organization; one that has ended is kept, as it was before what is added now.
-async fn turn_day(
-    transaction: &DatabaseTransaction,
-    row: &organization::Model,
-    now: DateTime<Utc>,
-) -> Result<Today, TransferError> {
-    let under_way = read_json(row.today.as_ref())?;
-    let (today, ended) = days::count_on(under_way, days::day_of(now, &row.time_zone), Tally::default());
-    if let Some(ended) = ended {
-        let standing = Standing {
-            members: row.active_members,
-            seats_used: row.active_members + row.pending_invitations,
-            seats_total: row.seats_total,
-            storage_bytes: row.storage_bytes,
-            recordings: row.recordings,
-        };
-        days::keep(transaction, row.organization_id, &ended, standing).await?;
-    }
-    Ok(today)
 }
 
 async fn lock(
