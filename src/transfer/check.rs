@@ -12,6 +12,8 @@ use super::source::At;
 use crate::auth::policy::{RolePolicy, custom};
 use crate::billing::catalogue::{Catalogue, Plan};
 use crate::entity::invitation::State;
+use crate::membership::custom_roles::MOST_ROLES;
+use crate::workspace::rules::MOST_WORKSPACES;
 
 /// What the rules are about besides the file.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,7 @@ pub struct Tenant {
     pub invitations: i64,
     /// How many workspaces and rooms.
     pub workspaces: i64,
+    roles: i64,
     active: i64,
     pending: i64,
     seats: Option<i64>,
@@ -182,6 +185,7 @@ impl<'a> Checker<'a> {
             members: 0,
             invitations: 0,
             workspaces: 0,
+            roles: 0,
             active: 0,
             pending: 0,
             seats: None,
@@ -239,9 +243,8 @@ impl<'a> Checker<'a> {
 
     fn role(&mut self, line: u32, role: &format::Role) {
         let organization_id = role.organization_id;
-        if self.tenant(line, organization_id).is_none() {
-            return;
-        }
+        let Some(tenant) = self.tenant(line, organization_id) else { return };
+        tenant.roles += 1;
         if !self.rules.policy.custom_roles() {
             self.faults.note(line, "kind: the role policy does not let organizations have roles of their own");
         }
@@ -346,6 +349,14 @@ fn whole(faults: &mut Faults, rules: Rules<'_>, tenant: &Tenant) {
     if tenant.founder.is_none() && !tenant.faulty {
         let top_role = &rules.policy.top_role().name;
         faults.note(tenant.line, format!("no active member of the organization is in the top role `{top_role}`"));
+    }
+    for (of, counted, most) in
+        [("roles of its own", tenant.roles, MOST_ROLES), ("workspaces and rooms", tenant.workspaces, MOST_WORKSPACES)]
+    {
+        if usize::try_from(counted).is_ok_and(|counted| counted > most) {
+            faults
+                .note(tenant.line, format!("the organization has {counted} {of}, and none can have more than {most}"));
+        }
     }
     let seats = tenant.seats.or_else(|| Some(rules.catalogue.default_plan()?.included_seats));
     let (used, seats) = (tenant.active + tenant.pending, seats.unwrap_or_default());

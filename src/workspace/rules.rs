@@ -17,6 +17,9 @@ pub const MOST_ASSIGNMENTS: usize = 500;
 /// The most workspaces that are chosen when inviting.
 pub const MOST_INVITED_TO: usize = 10;
 
+/// The most participants that a room can be limited to.
+pub const MOST_PARTICIPANTS: i32 = 100_000;
+
 /// Whether a role sees all workspaces. Without a role it is a service that asks, which does.
 #[must_use]
 pub fn sees_all(role: Option<&RoleDefinition>) -> bool {

@@ -71,8 +71,8 @@ fn acme() -> Vec<Value> {
         ),
         of_acme(json!({"kind": "subscription", "plan_id": "team", "status": "trialing", "seats": 6,
                        "create_time": "2020-02-29T12:00:00Z"})),
-        of_acme(json!({"kind": "role", "role": "org:helper", "title": "Helper", "permissions": ["organization_read"],
-                       "managed_by": ["admin"], "create_time": "2020-03-01T00:00:00Z"})),
+        of_acme(json!({"kind": "role", "role": "org:helper", "title": "Helper", "description": "Helps\nwhere needed",
+                       "permissions": ["organization_read"], "managed_by": ["admin"], "create_time": "2020-03-01T00:00:00Z"})),
         of_acme(
             json!({"kind": "workspace", "workspace_id": SALES, "name": "Sales", "create_time": "2020-03-01T00:00:00Z"}),
         ),
@@ -217,7 +217,7 @@ database_tests! {
                 "11: workspace_ids: no line before this one is workspace",
                 "13: slug: must be 3 to 63",
                 "14: permissions[0]: is not a permission",
-                "14: permissions[1]: is of the top role alone",
+                "14: permissions[1]: roles_manage is for roles of the role policy only",
                 "15: email: is a member's or invited already, by line 11",
                 "17: expire_time: must be a time",
                 "18: email: is a member's or invited already, by line 16",
@@ -272,6 +272,52 @@ database_tests! {
         books_are_right(&home).await;
         home.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_has_no_more_than_the_contract_lets_it_have() {
+    let home = Home::new(Backend::Sqlite).await;
+    let role =
+        |number| json!({"kind": "role", "organization_id": ACME, "role": format!("org:r{number}"), "title": "R"});
+    let workspace = |number: usize| {
+        let room = json!({"kind": "room", "slug": format!("room-{number}")});
+        let id = Uuid::from_u128(number as u128 + 1);
+        let line = json!({"kind": "workspace", "organization_id": ACME, "workspace_id": id, "name": "W"});
+        if number.is_multiple_of(2) { line } else { with(line, room) }
+    };
+    let file = |roles: usize, workspaces: usize, assigned: usize, most: i64| {
+        let ids: Vec<Uuid> = (0..assigned).map(|number| Uuid::from_u128(number as u128 + 1)).collect();
+        let mut file = vec![organization(ACME, "acme")];
+        file.extend((0..roles).map(role));
+        file.extend((0..workspaces).map(workspace));
+        file.push(with(
+            workspace(1),
+            json!({"workspace_id": SALES, "slug": "last", "room_settings": {"maximum_participants": most}}),
+        ));
+        file.push(with(member(ACME, "a", "owner"), json!({"workspace_ids": ids})));
+        lines(&file)
+    };
+    put(&home, "over.jsonl", &file(51, 1000, 501, 100_001));
+    let told = fails(&home, &["import", "over.jsonl"]).await;
+    for expected in [
+        "1: the organization has 51 roles of its own, and none can have more than 50",
+        "1053: room_settings.maximum_participants: must be 0 to 100000",
+        "1054: workspace_ids: must have at most 500 items",
+        "3 faults; nothing was written",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in\n{told}");
+    }
+    put(&home, "over.jsonl", &file(50, 1000, 500, 100_000));
+    let told = fails(&home, &["import", "over.jsonl"]).await;
+    assert!(
+        told.contains("1: the organization has 1001 workspaces and rooms, and none can have more than 1000"),
+        "{told}"
+    );
+    assert!(told.contains("1 faults; nothing was written"), "{told}");
+    put(&home, "most.jsonl", &file(50, 999, 500, 100_000));
+    runs(&home, &["import", "most.jsonl"]).await;
+    books_are_right(&home).await;
+    home.end().await;
 }
 
 database_tests! {
@@ -433,6 +479,13 @@ database_tests! {
             killed(&home, after).await;
             seen.insert(lines_done(&home).await);
             books_are_right(&home).await;
+            // A server of the version before knows nothing of them.
+            if after == 200 {
+                let sql = "UPDATE organization SET members_by_role = NULL WHERE slug = 'acme'";
+                let database = home.database().await;
+                database.execute_unprepared(sql).await.expect("forgotten");
+                database.close().await.expect("closed");
+            }
         }
         assert!(seen.len() == 4 && seen.iter().all(|lines| (1..890).contains(lines)), "{seen:?}");
         let printed = runs(&home, &["import", "f.jsonl"]).await;
@@ -440,6 +493,7 @@ database_tests! {
         assert_eq!(exported(&home).await, exported(&whole).await);
         books_are_right(&home).await;
         assert_eq!(number(&home, "SELECT count(*) FROM event").await, 2);
+        assert_eq!(number(&home, "SELECT count(*) FROM organization WHERE members_by_role IS NULL AND slug = 'acme'").await, 1);
         assert_eq!(number(&home, "SELECT count(*) FROM membership").await, 800);
         assert_eq!(number(&home, "SELECT cast(sum(active_members) AS bigint) FROM organization WHERE last_event_number = 1").await, 800);
         home.end().await;

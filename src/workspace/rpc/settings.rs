@@ -6,9 +6,7 @@ use crate::entity::workspace::{Access, RoomSettings};
 use crate::event::FieldChange;
 use crate::fields::Fields;
 use crate::pb;
-
-/// The most participants that a room can be limited to.
-const MOST_PARTICIPANTS: i32 = 100_000;
+use crate::workspace::rules::MOST_PARTICIPANTS;
 
 /// The fields of a room's settings that are to change.
 #[derive(Default)]
