@@ -22,7 +22,7 @@ use crate::database::Database;
 use crate::entity::{data_import, event, organization};
 use crate::error::Error;
 use crate::event::log;
-use crate::operation::store::{roles_kept, write_json};
+use crate::operation::store::write_json;
 use crate::organization::days::{self, Tally, Today};
 use crate::sql;
 
