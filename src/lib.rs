@@ -9,7 +9,6 @@
 //! - [`organization`], [`membership`], [`workspace`], [`monitoring`], [`billing`] are the features: `rpc` speaks the wire, `rules`
 //!   decide and are pure, `store` and its like have the SQL. [`event`] is the log that every change is written to.
 //! - [`transfer`] imports and exports whole organizations; [`dns`] asks for the records that prove a domain.
-//! - [`transfer`] brings organizations in from a file, and writes them to one.
 //! - [`entity`] mirrors the tables; [`database`] and [`migration`] are about the database itself.
 //! - [`error`] has everything that a call can be refused for, and the one mapping to the wire.
 //!
