@@ -6,7 +6,7 @@ use tenantry::dns::{Dns, Source};
 use tenantry::pb::{self, DomainState, JoinMode};
 use tonic::Code;
 
-use crate::harness::domains::Joined;
+use crate::harness::domains::{Joined, updating};
 use crate::harness::name_server::{Manner, NameServer};
 use crate::harness::person::{Person, answer};
 use crate::harness::race::{at_once, spread};
@@ -79,14 +79,14 @@ database_tests! {
         let world = World::new(backend).await;
         let ann = world.person("ann").founds("Acme").await;
         for domain in ["", "localhost", "127.0.0.1", "a@b.com", "https://acme.example", "acme.example.", "a\0.com"] {
-            for refused in [
-                ann.tries_to_claim(domain).await,
-                ann.tries_to_verify(domain).await,
-                ann.tries_to_open_domain(domain, JoinMode::Nobody, "").await,
-                ann.tries_to_release(domain).await,
+            for (refused, field) in [
+                (ann.tries_to_claim(domain).await, "domain"),
+                (ann.tries_to_verify(domain).await, "domain"),
+                (ann.tries_to_open_domain(domain, JoinMode::Nobody, "").await, "domain.domain"),
+                (ann.tries_to_release(domain).await, "domain"),
             ] {
                 let refused = refused.expect_err(domain);
-                assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, "domain"), "{domain:?}");
+                assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, field), "{domain:?}");
             }
         }
         for refused in [
@@ -97,17 +97,26 @@ database_tests! {
             let refused = refused.expect_err("not claimed");
             assert_eq!((refused.is(), refused.metadata["domain"].as_str()), (MISSING, "acme.example"));
         }
-        let request = pb::UpdateDomainRequest {
-            domain: "nonsense".into(),
-            join_mode: 77,
-            join_role: "emperor".into(),
-            ..Default::default()
+        let both = ["join_mode", "join_role"];
+        let wrong = |mask: &[&str], role: &str| {
+            let mut request = updating("nonsense", mask, JoinMode::Unspecified, role);
+            request.domain.as_mut().unwrap().join_mode = 77;
+            request
         };
-        let refused = ann.tries_to_update_domain(request).await.expect_err("all at once");
-        assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, "domain join_mode join_role"));
-        let request = pb::UpdateDomainRequest { domain: "acme.example".into(), ..Default::default() };
-        let refused = ann.tries_to_update_domain(request).await.expect_err("no mode");
-        assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, "join_mode"));
+        let named = |mask: &[&str], mode: JoinMode, role: &str| updating("acme.example", mask, mode, role);
+        for (request, faults) in [
+            (wrong(&both, "emperor"), "domain.domain domain.join_mode domain.join_role"),
+            (wrong(&[], "emperor"), "domain.domain update_mask"),
+            (pb::UpdateDomainRequest::default(), "domain.domain update_mask"),
+            (named(&both, JoinMode::Unspecified, ""), "domain.join_mode domain.join_role"),
+            (named(&["join_role"], JoinMode::Unspecified, "owner"), "domain.join_role"),
+            (named(&["join_mode", "state"], JoinMode::Request, ""), "update_mask"),
+            (named(&["*"], JoinMode::Request, "member"), "update_mask"),
+        ] {
+            let told = format!("{request:?}");
+            let refused = ann.tries_to_update_domain(request).await.expect_err(&told);
+            assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, faults), "{told}");
+        }
         assert_eq!(log(&world, &ann).await, [""; 0]);
         world.end().await;
     }
@@ -170,7 +179,7 @@ database_tests! {
         // Nobody joins in the top role; an admin of this policy invites members only.
         for by in [&ann, &ada] {
             let refused = by.tries_to_open_domain("acme.example", JoinMode::Request, "owner").await.expect_err("the top role");
-            assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, "join_role"));
+            assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, "domain.join_role"));
         }
         for mode in [JoinMode::Nobody, JoinMode::Request, JoinMode::Automatic] {
             let refused = ada.tries_to_open_domain("acme.example", mode, "admin").await.expect_err("above");
@@ -180,21 +189,25 @@ database_tests! {
         let opened = ada.tries_to_open_domain("acme.example", JoinMode::Automatic, "").await.expect("the last role");
         assert_eq!(opened.join_role, "member");
         ann.tries_to_open_domain("acme.example", JoinMode::Request, "admin").await.expect("the owner may");
-        // To shut the door needs no right over the role that it was open with.
+        // To shut the door needs no right over the role that it was open with; to open it again does, said or not.
         let shut = ada.tries_to_open_domain("acme.example", JoinMode::Nobody, "").await.expect("shut");
-        assert_eq!((shut.join_mode(), shut.join_role.as_str()), (JoinMode::Nobody, "member"));
-        let stale = pb::UpdateDomainRequest {
-            domain: "acme.example".into(),
-            join_mode: JoinMode::Request.into(),
-            etag: opened.etag,
-            ..Default::default()
-        };
+        assert_eq!((shut.join_mode(), shut.join_role.as_str()), (JoinMode::Nobody, "admin"));
+        for mode in [JoinMode::Request, JoinMode::Automatic] {
+            let refused = ada.tries_to_open_domain("acme.example", mode, "").await.expect_err("above");
+            assert_eq!(refused.is(), (Code::PermissionDenied, "ROLE_ABOVE_CALLER"));
+            assert_eq!(refused.metadata["target_role"], "admin");
+        }
+        let both = ["join_mode", "join_role"];
+        let fresh = updating("acme.example", &both, JoinMode::Request, "member");
+        let stale = pb::UpdateDomainRequest { etag: opened.etag.clone(), ..fresh };
         let refused = ada.tries_to_update_domain(stale.clone()).await.expect_err("stale");
         assert_eq!(
             (refused.is(), refused.metadata["etag"].as_str()),
             ((Code::Aborted, "ETAG_MISMATCH"), shut.etag.as_str())
         );
         ada.tries_to_update_domain(pb::UpdateDomainRequest { etag: shut.etag, ..stale }).await.expect("fresh");
+        let refused = ada.tries_to_release_as_of("acme.example", &opened.etag).await.expect_err("stale");
+        assert_eq!(refused.is(), (Code::Aborted, "ETAG_MISMATCH"));
         // A member may do none of it.
         for refused in [
             bob.tries_to_claim("x.example").await,
@@ -207,6 +220,36 @@ database_tests! {
         }
         let service = Person { organization_id: ann.organization_id.clone(), ..world.service("directory") };
         assert_eq!(service.domains().await, ann.domains().await);
+        world.end().await;
+    }
+
+    async fn what_the_mask_does_not_name_stays(backend: Backend) {
+        let world = World::new(backend).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let first = world.opens(&ann, "acme.example", JoinMode::Automatic, "admin").await;
+        let rule = |domain: &pb::Domain| (domain.join_mode(), domain.join_role.clone());
+        let update = async |mask: &[&str], mode: JoinMode, role: &str| {
+            ann.tries_to_update_domain(updating("ACME.example", mask, mode, role)).await
+        };
+        let asked = update(&["join_mode"], JoinMode::Request, "member").await.expect("the mode");
+        assert_eq!(rule(&asked), (JoinMode::Request, "admin".into()));
+        let lower = update(&["join_role"], JoinMode::Nobody, "member").await.expect("the role");
+        assert_eq!(rule(&lower), (JoinMode::Request, "member".into()));
+        assert!(first.etag != asked.etag && asked.etag != lower.etag);
+        assert_eq!(update(&["join_role", "join_mode"], JoinMode::Request, "member").await, Ok(lower.clone()));
+        assert_eq!(log(&world, &ann).await[2..], ["domain.updated"; 3]);
+        // A role that has left the role policy since opens nothing, and need not be named to shut the door.
+        world.tampers("UPDATE organization_domain SET join_role = 'gone'").await;
+        for mode in [JoinMode::Request, JoinMode::Automatic] {
+            let refused = update(&["join_mode"], mode, "member").await.expect_err("gone");
+            assert_eq!((refused.is(), refused.fields.join(" ").as_str()), (WRONG, "domain.join_role"));
+        }
+        let shut = update(&["join_mode"], JoinMode::Nobody, "").await.expect("shut");
+        assert_eq!(rule(&shut), (JoinMode::Nobody, "gone".into()));
+        update(&["join_role"], JoinMode::Automatic, "member").await.expect("mended");
+        let open = update(&["join_mode"], JoinMode::Automatic, "").await.expect("open");
+        assert_eq!(rule(&open), (JoinMode::Automatic, "member".into()));
+        assert_eq!(ann.tries_to_release_as_of("acme.example", &open.etag).await, Ok(open));
         world.end().await;
     }
 

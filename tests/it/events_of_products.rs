@@ -6,6 +6,7 @@ use serde_json::json;
 use tenantry::pb::{self, WorkspaceKind};
 
 use crate::events::{Log, Told, big_world, in_call, told};
+use crate::harness::domains::updating;
 use crate::harness::person::{Person, answer};
 use crate::harness::product::masked;
 use crate::harness::world::World;
@@ -183,9 +184,7 @@ database_tests! {
         telling.wrote("ann", "VerifyDomain", &[told("domain.verified", named.clone())]).await;
         let request = pb::UpdateDomainRequest {
             organization_id: acme.clone(),
-            domain: domain.clone(),
-            join_mode: pb::JoinMode::Request.into(),
-            ..Default::default()
+            ..updating(&domain, &["join_mode"], pb::JoinMode::Request, "")
         };
         answer(calling("UpdateDomain").organizations().update_domain(request).await).expect("opened");
         let opened = with(change("join_mode", "nobody", "request"), "domain", "acme.example");

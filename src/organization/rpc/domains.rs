@@ -154,10 +154,13 @@ impl Query for ListDomains {
     }
 }
 
+/// What an update can change.
+const PATHS: [&str; 2] = ["join_mode", "join_role"];
+
+/// The new values of the fields in the mask.
 pub(super) struct UpdateDomain {
     domain: String,
-    join_mode: JoinMode,
-    /// The role that is named, if one is.
+    join_mode: Option<JoinMode>,
     join_role: Option<String>,
     etag: String,
 }
@@ -169,38 +172,33 @@ impl Command for UpdateDomain {
 
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let domain = read_domain(&mut fields, "domain", &request.domain);
-        let join_mode = match pb::JoinMode::try_from(request.join_mode) {
-            Ok(pb::JoinMode::Nobody) => JoinMode::Nobody,
-            Ok(pb::JoinMode::Request) => JoinMode::Request,
-            Ok(pb::JoinMode::Automatic) => JoinMode::Automatic,
-            Ok(pb::JoinMode::Unspecified) | Err(_) => {
-                fields.fault("join_mode", "must be NOBODY, REQUEST or AUTOMATIC");
-                JoinMode::Nobody
-            }
-        };
-        let join_role = Some(request.join_role.clone()).filter(|role| !role.is_empty());
-        if let Some(role) = &join_role {
-            roles::known_role_that(domains::is_given, &mut fields, "join_role", role, app);
+        let new = request.domain.clone().unwrap_or_default();
+        let domain = read_domain(&mut fields, "domain.domain", &new.domain);
+        let paths = fields.mask(request.update_mask.as_ref(), &PATHS);
+        let mut update = Self { domain, join_mode: None, join_role: None, etag: request.etag.clone() };
+        if paths.contains(&"join_mode") {
+            update.join_mode = read_mode(&mut fields, new.join_mode);
         }
-        fields.done(Self { domain, join_mode, join_role, etag: request.etag.clone() })
+        if paths.contains(&"join_role") {
+            let role = roles::known_role_that(domains::is_given, &mut fields, JOIN_ROLE, &new.join_role, app);
+            update.join_role = Some(role);
+        }
+        fields.done(update)
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
-        let join_role = self.role(unit)?;
+        if let Some(role) = &self.join_role {
+            may_let_in(unit, role)?;
+        }
         let mut row = claimed(unit, &self.domain).await?;
         etag::check(&self.etag, row.version)?;
-        if self.join_mode != JoinMode::Nobody && row.verified_at.is_none() {
-            return Err(Error::DomainNotVerified { domain: row.domain });
-        }
-        let mut changes = Vec::new();
-        if row.join_mode != self.join_mode {
-            changes.push(changed("join_mode", name(row.join_mode), name(self.join_mode)));
-            row.join_mode = self.join_mode;
-        }
-        if row.join_role != join_role {
-            changes.push(changed("join_role", &row.join_role, &join_role));
-            row.join_role = join_role;
+        let changes = self.apply(&mut row);
+        // That nobody may join needs no right over the role: shutting a door lets no one in.
+        if row.join_mode != JoinMode::Nobody {
+            may_let_in(unit, &row.join_role)?;
+            if row.verified_at.is_none() {
+                return Err(Error::DomainNotVerified { domain: row.domain });
+            }
         }
         if !changes.is_empty() {
             row.updated_at = unit.now;
@@ -213,16 +211,38 @@ impl Command for UpdateDomain {
 }
 
 impl UpdateDomain {
-    /// The role in which people will join, which the caller may let them in with. That nobody may join needs no such right:
-    /// shutting a door lets no one in.
-    fn role(&self, unit: &Unit<'_, Member>) -> Result<String, Error> {
-        let opens = self.join_mode != JoinMode::Nobody;
-        let role = self.join_role.as_deref().unwrap_or(domains::default_role(&unit.app.policy));
-        if opens || self.join_role.is_some() {
-            roles::existing_that(domains::is_given, &unit.policy, "join_role", role)?;
-            rules::may_invite(&unit.policy, &unit.actor.role, role)?;
+    /// Sets the fields, and gives those that were another before.
+    fn apply(&self, row: &mut organization_domain::Model) -> Vec<FieldChange> {
+        let mut changes = Vec::new();
+        if let Some(join_mode) = self.join_mode.filter(|new| *new != row.join_mode) {
+            changes.push(changed("join_mode", name(row.join_mode), name(join_mode)));
+            row.join_mode = join_mode;
         }
-        Ok(role.to_owned())
+        if let Some(join_role) = self.join_role.as_ref().filter(|new| **new != row.join_role) {
+            changes.push(changed("join_role", &row.join_role, join_role));
+            row.join_role.clone_from(join_role);
+        }
+        changes
+    }
+}
+
+const JOIN_ROLE: &str = "domain.join_role";
+
+/// Whether the caller may have people join in a role, which there must be.
+fn may_let_in(unit: &Unit<'_, Member>, role: &str) -> Result<(), Error> {
+    roles::existing_that(domains::is_given, &unit.policy, JOIN_ROLE, role)?;
+    rules::may_invite(&unit.policy, &unit.actor.role, role)
+}
+
+fn read_mode(fields: &mut Fields, join_mode: i32) -> Option<JoinMode> {
+    match pb::JoinMode::try_from(join_mode) {
+        Ok(pb::JoinMode::Nobody) => Some(JoinMode::Nobody),
+        Ok(pb::JoinMode::Request) => Some(JoinMode::Request),
+        Ok(pb::JoinMode::Automatic) => Some(JoinMode::Automatic),
+        Ok(pb::JoinMode::Unspecified) | Err(_) => {
+            fields.fault("domain.join_mode", "must be NOBODY, REQUEST or AUTOMATIC");
+            None
+        }
     }
 }
 
@@ -241,6 +261,7 @@ fn name(join_mode: JoinMode) -> &'static str {
 
 pub(super) struct ReleaseDomain {
     domain: String,
+    etag: String,
 }
 
 impl Command for ReleaseDomain {
@@ -249,11 +270,12 @@ impl Command for ReleaseDomain {
     type Actor = Member;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
-        Ok(Self { domain: read(&request.domain)? })
+        Ok(Self { domain: read(&request.domain)?, etag: request.etag.clone() })
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let row = claimed(unit, &self.domain).await?;
+        etag::check(&self.etag, row.version)?;
         domains::store::delete(unit.transaction(), unit.scope(), &row.domain).await?;
         unit.record(Change::DomainReleased { domain: row.domain.clone() });
         Ok(pb::ReleaseDomainResponse { domain: Some(shown(&row)) })

@@ -4,6 +4,7 @@ use tenantry::pb::join_organization_response::Outcome;
 use tenantry::pb::{self, JoinMode};
 
 use super::person::{Person, answer};
+use super::product::masked;
 use super::refused::Refused;
 use super::world::World;
 
@@ -28,6 +29,13 @@ impl Joined {
             Self::Waiting(request) => request,
         }
     }
+}
+
+/// A request to change these fields of a domain's rule.
+pub(crate) fn updating(domain: &str, mask: &[&str], mode: JoinMode, role: &str) -> pb::UpdateDomainRequest {
+    let new =
+        pb::Domain { domain: domain.into(), join_mode: mode.into(), join_role: role.into(), ..Default::default() };
+    pb::UpdateDomainRequest { domain: Some(new), update_mask: Some(masked(mask)), ..Default::default() }
 }
 
 impl World {
@@ -65,20 +73,15 @@ impl Person {
         answer(self.organizations().verify_domain(request).await).map(|answer| answer.domain.expect("a domain"))
     }
 
-    /// Says how the people of a domain join, or is refused.
+    /// Says how the people of a domain join, and in which role unless it shall stay as it is, or is refused.
     pub(crate) async fn tries_to_open_domain(
         &self,
         domain: &str,
         mode: JoinMode,
         role: &str,
     ) -> Result<pb::Domain, Refused> {
-        self.tries_to_update_domain(pb::UpdateDomainRequest {
-            domain: domain.into(),
-            join_mode: mode.into(),
-            join_role: role.into(),
-            ..Default::default()
-        })
-        .await
+        let mask: &[&str] = if role.is_empty() { &["join_mode"] } else { &["join_mode", "join_role"] };
+        self.tries_to_update_domain(updating(domain, mask, mode, role)).await
     }
 
     /// Changes a domain's rule, or is refused.
@@ -89,9 +92,15 @@ impl Person {
 
     /// Gives a domain up, or is refused.
     pub(crate) async fn tries_to_release(&self, domain: &str) -> Result<pb::Domain, Refused> {
+        self.tries_to_release_as_of(domain, "").await
+    }
+
+    /// Gives a domain up if it still has this etag, or is refused.
+    pub(crate) async fn tries_to_release_as_of(&self, domain: &str, etag: &str) -> Result<pb::Domain, Refused> {
         let request = pb::ReleaseDomainRequest {
             organization_id: self.organization_id.clone(),
             domain: domain.into(),
+            etag: etag.into(),
             ..Default::default()
         };
         answer(self.organizations().release_domain(request).await).map(|answer| answer.domain.expect("a domain"))
