@@ -1,4 +1,5 @@
-//! That `stories.md` leaves out no line of the four documents and names no test that is not there.
+//! That `stories.md` leaves out no line of the four documents, names no test that is not there, and leaves nothing to others that
+//! the README does not name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +9,8 @@ use std::path::Path;
 const DOCUMENTS: [(&str, u32); 4] = [("## S0:", 40), ("## S1:", 44), ("## S2:", 92), ("## S3:", 48)];
 
 const STORIES: &str = include_str!("stories.md");
+
+const README: &str = include_str!("../../README.md");
 
 /// The rows of a document's table: its lines, and what holds Tenantry to them.
 fn rows(head: &str) -> Vec<(BTreeSet<u32>, String)> {
@@ -22,6 +25,37 @@ fn rows(head: &str) -> Vec<(BTreeSet<u32>, String)> {
         ((number(first)..=number(last)).collect(), held_by)
     });
     rows.collect()
+}
+
+/// The lines that the README's table of "The four products" leaves to others, each with the head of its document.
+fn named_in_the_readme() -> BTreeSet<(String, u32)> {
+    let section = README.split("## The four products").nth(1).expect("the section");
+    let section = section.split("\n## ").next().expect("a section");
+    let (mut named, mut document) = (BTreeSet::new(), String::new());
+    for cell in section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()) {
+        let Some((_, cited)) = cell.rsplit_once('(') else { continue };
+        for citation in cited.trim_end_matches(')').split(", ") {
+            let lines = citation.split_once(' ').map_or(citation, |(of, lines)| {
+                document = format!("## {of}:");
+                lines
+            });
+            let (first, last) = lines.split_once('–').unwrap_or((lines, lines));
+            let number = |text: &str| text.parse::<u32>().unwrap_or_else(|_| panic!("{text:?} is no line: {cell}"));
+            named.extend((number(first)..=number(last)).map(|line| (document.clone(), line)));
+        }
+    }
+    named
+}
+
+#[test]
+fn what_is_left_to_others_is_named_in_the_readme() {
+    let named = named_in_the_readme();
+    for (head, _) in DOCUMENTS {
+        let left = rows(head).into_iter().filter(|(_, by)| by.contains("*elsewhere*") || by.contains("*billing*"));
+        for line in left.flat_map(|(lines, _)| lines) {
+            assert!(named.contains(&(head.to_owned(), line)), "{head} {line}: not in the README");
+        }
+    }
 }
 
 #[test]

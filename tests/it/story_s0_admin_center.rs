@@ -12,6 +12,7 @@ use crate::harness::world::{Setup, World};
 use crate::harness::{Backend, database_tests};
 
 const DENIED: (Code, &str) = (Code::PermissionDenied, "ROLE_LACKS_PERMISSION");
+const ABOVE: (Code, &str) = (Code::PermissionDenied, "ROLE_ABOVE_CALLER");
 
 async fn momentum(backend: Backend) -> World {
     World::with(backend, Setup { policy: "owner-billing".into(), ..Setup::default() }).await
@@ -55,27 +56,35 @@ database_tests! {
             let roles: Vec<_> = overview.members_by_role.iter().map(|it| (it.role.as_str(), it.members)).collect();
             assert_eq!(roles, [("owner", 1), ("admin", 1), ("member", 1)]);
             assert_eq!(overview.pending_invitations, 1);
-            assert_eq!(overview.subscription.expect("the state of billing").plan_id, "free");
+            let state = overview.subscription.expect("the state of billing");
+            assert_eq!((state.plan_id.as_str(), state.status()), ("free", pb::SubscriptionStatus::Active));
         }
+        // The first steps leave out what an admin has no hand in: who pays.
+        let pays = |overview: pb::OrganizationOverview| {
+            let steps = overview.setup.expect("first steps").steps;
+            steps.iter().any(|step| step.kind() == pb::SetupStepKind::BillingProfile)
+        };
+        assert!(pays(owner.overview().await.expect("the overview")));
+        assert!(!pays(admin.overview().await.expect("the overview")));
         world.end().await;
     }
 
     async fn lines_6_to_8_colleagues_are_invited_and_given_the_role_of_member_admin_or_owner(backend: Backend) {
         let world = momentum(backend).await;
         let owner = world.person("olga").founds("Momentum").await;
-        // 8: each of the three roles can be set when inviting ...
+        // 7, 8: each of the three roles can be set when inviting ...
         let admin = owner.brings("adam", "admin").await;
         let member = owner.brings("mia", "member").await;
         let second = owner.brings("otto", "owner").await;
         assert_eq!((admin.role.as_str(), member.role.as_str(), second.role.as_str()), ("admin", "member", "owner"));
-        // 7: ... and changed afterwards,
+        // ... and changed afterwards,
         assert_eq!(owner.tries_to_change_role("mia", "admin").await.expect("promoted").role, "admin");
         assert_eq!(owner.tries_to_change_role("mia", "owner").await.expect("promoted again").role, "owner");
         // by an admin among admins and members: whom an owner is, an admin does not decide.
         assert_eq!(owner.tries_to_change_role("mia", "member").await.expect("back").role, "member");
         assert_eq!(admin.tries_to_change_role("mia", "admin").await.expect("promoted by an admin").role, "admin");
-        let refused = admin.tries_to_change_role("mia", "owner").await.expect_err("to owner");
-        assert_eq!(refused.is(), (Code::PermissionDenied, "ROLE_ABOVE_CALLER"));
+        assert_eq!(admin.tries_to_change_role("mia", "owner").await.expect_err("to owner").is(), ABOVE);
+        assert_eq!(admin.tries_to_invite(&["x@example.com"], "owner").await.expect_err("an owner").is(), ABOVE);
         world.end().await;
     }
 
@@ -87,14 +96,19 @@ database_tests! {
         assert_eq!(admin.seats().await, "4 / 4 seats");
         admin.tries_to_cancel(&[id_of(&sent[0])]).await.expect("canceled");
         admin.tries_to_remove(&member.name).await.expect("removed");
+        assert_eq!(admin.tries_to_remove("olga").await.expect_err("an owner").is(), ABOVE);
         assert_eq!(admin.seats().await, "2 / 4 seats");
         // 11, 12: the number of seats is the owners' alone.
         assert_eq!(admin.tries_to_set_seats(6).await.expect_err("an admin").is(), DENIED);
         assert_eq!(owner.tries_to_set_seats(6).await.expect("an owner").seats, 6);
-        // So are the plan and the invoices.
+        // So are the plan, the invoices, and whatever else is of billing.
         let billing = [Permission::SubscriptionManage, Permission::SubscriptionCancel, Permission::InvoicesRead];
         assert_eq!(owner.may_of(&billing).await, [true; 3]);
         assert_eq!(admin.may_of(&billing).await, [false; 3]);
+        let rest = [Permission::BillingProfileRead, Permission::BillingProfileUpdate, Permission::PaymentMethodsRead,
+            Permission::PaymentMethodsManage];
+        assert_eq!(owner.may_of(&rest).await, [true; 4]);
+        assert_eq!(admin.may_of(&rest).await, [false; 4]);
         world.end().await;
     }
 
@@ -163,7 +177,7 @@ database_tests! {
         };
         let chosen = pb::OrganizationSettings { branding: Some(branding.clone()), ..Default::default() };
         let settings = admin.tries_to_set(&["branding"], chosen.clone()).await.expect("branded");
-        assert_eq!(settings.branding, Some(branding));
+        assert_eq!(settings.branding.as_ref(), Some(&branding));
         assert_eq!(owner.organization().await.logo_uri, "https://cdn.example.com/logo.svg");
         // 37: how one signs in, and access to data.
         let security = pb::SecuritySettings {
@@ -173,7 +187,7 @@ database_tests! {
             ..Default::default()
         };
         let secured = pb::OrganizationSettings { security: Some(security.clone()), ..Default::default() };
-        assert_eq!(owner.tries_to_set(&["security"], secured).await.expect("secured").security, Some(security));
+        assert_eq!(owner.tries_to_set(&["security"], secured).await.expect("secured").security.as_ref(), Some(&security));
         // 38: defaults for models, privacy and safety.
         let ai = pb::AiSettings {
             allowed_models: vec!["small".into(), "large".into()],
@@ -184,17 +198,31 @@ database_tests! {
             ..Default::default()
         };
         let guided = pb::OrganizationSettings { ai: Some(ai.clone()), ..Default::default() };
-        assert_eq!(admin.tries_to_set(&["ai"], guided).await.expect("guided").ai, Some(ai));
+        assert_eq!(admin.tries_to_set(&["ai"], guided).await.expect("guided").ai.as_ref(), Some(&ai));
+        // 36 to 38: all three are kept, one beside the other,
+        let kept = owner.settings().await.expect("what is kept");
+        assert_eq!((kept.branding, kept.security, kept.ai), (Some(branding), Some(security), Some(ai)));
+        // and what of 37 is Tenantry's own to enforce it does: which addresses may come in.
+        let ours = pb::SecuritySettings { allowed_email_domains: vec!["example.com".into()], ..Default::default() };
+        let ours = pb::OrganizationSettings { security: Some(ours), ..Default::default() };
+        owner.tries_to_set(&["security.allowed_email_domains"], ours).await.expect("restricted");
+        let outside = admin.tries_to_invite(&["eve@elsewhere.example"], "member").await.expect_err("another domain");
+        assert_eq!(outside.is(), (Code::FailedPrecondition, "EMAIL_DOMAIN_NOT_ALLOWED"));
         // 39: use, adoption and activity over time.
         let request = pb::RecordSignInRequest {
             organization_id: owner.organization_id.clone(),
             user_id: "mia".into(),
             ..Default::default()
         };
-        world.service("login").tries_to_record(request).await.expect("recorded");
+        world.service("login").tries_to_record(request.clone()).await.expect("recorded");
         let days = admin.analytics(pb::AnalyticsGranularity::Day).await.expect("analytics");
         let today = days.last().expect("today");
         assert_eq!((today.members, today.active_members, today.sign_ins, today.invitations_accepted), (3, 1, 1, 2));
+        world.pass(TimeDelta::days(1));
+        world.service("login").tries_to_record(request).await.expect("recorded");
+        let days = admin.analytics(pb::AnalyticsGranularity::Day).await.expect("analytics");
+        let shown: Vec<_> = days.iter().map(|day| (day.sign_ins, day.seats_used, day.invitations_sent)).collect();
+        assert_eq!(shown, [(1, 3, 2), (1, 3, 0)]);
         // 40: all of it in the admin centre, where a member does not come.
         assert_eq!(member.tries_to_set(&["branding"], chosen).await.expect_err("a member").is(), DENIED);
         assert_eq!(member.analytics(pb::AnalyticsGranularity::Day).await.expect_err("a member").is(), DENIED);

@@ -86,8 +86,14 @@ database_tests! {
         assert_eq!(roles.iter().map(|role| role.role.as_str()).collect::<Vec<_>>(), ["owner", "admin", "member"]);
         // 26, 27: general settings, users, admin roles, plan and billing are the owner's and the admin's ...
         for person in [&owner, &admin] {
-            let settings = pb::OrganizationSettings { branding: Some(pb::Branding::default()), ..Default::default() };
-            person.tries_to_set(&["branding"], settings).await.expect("general settings");
+            let color = if person.role == "owner" { "#102030" } else { "#302010" };
+            let branding = pb::Branding { primary_color: color.into(), ..Default::default() };
+            let settings = pb::OrganizationSettings { branding: Some(branding), ..Default::default() };
+            person.tries_to_set(&["branding.primary_color"], settings).await.expect("general settings");
+            assert_eq!(owner.settings().await.expect("kept").branding.expect("branding").primary_color, color);
+            let new = pb::Organization { name: format!("Hub of {}", person.name), ..Default::default() };
+            person.tries_to_update(&["name"], new).await.expect("general settings");
+            assert_eq!(owner.organization().await.name, format!("Hub of {}", person.name));
             let invited = person.invites(&["temp@example.com"], "member").await;
             assert!(!invited[0].token.is_empty());
             person.tries_to_change_role("mia", "admin").await.expect("an admin role assigned");

@@ -109,11 +109,18 @@ database_tests! {
         // 19: every workspace.
         let space = admin.tries_to_make(WorkspaceKind::Workspace, "Sales").await.expect("a workspace");
         admin.tries_to_put_in(&member.name, &[&space]).await.expect("assigned");
+        let renamed = pb::Workspace { name: "Selling".into(), ..space.clone() };
+        assert_eq!(admin.tries_to_update_workspace(&["name"], renamed).await.expect("renamed").name, "Selling");
+        admin.tries_to_close(&space.workspace_id).await.expect("deleted");
         // 20: the subscription; 21: its end.
         admin.tries_to_set_seats(21).await.expect("the subscription");
         assert!(admin.may(Permission::SubscriptionCancel).await);
         // 23: at least one admin, by any path: nobody can remove or leave the last one.
         let own = admin.tries_to_change_role(&admin.name, "member").await.expect_err("oneself");
+        assert_eq!(own.is(), (Code::FailedPrecondition, "SELF_CHANGE_FORBIDDEN"));
+        let own = admin.tries_to_suspend(&admin.name).await.expect_err("oneself");
+        assert_eq!(own.is(), (Code::FailedPrecondition, "SELF_CHANGE_FORBIDDEN"));
+        let own = admin.tries_to_remove(&admin.name).await.expect_err("oneself");
         assert_eq!(own.is(), (Code::FailedPrecondition, "SELF_CHANGE_FORBIDDEN"));
         assert_eq!(admin.tries_to_leave().await.expect_err("nobody leaves").is(), DENIED);
         // More than one is recommended: the first steps say so until there is.
@@ -153,6 +160,10 @@ database_tests! {
         assert_eq!(billing.finds("").await.expect("users").len(), 4);
         assert_eq!(billing.workspaces_of("").await.expect("workspaces"), ["Sales"]);
         assert_eq!(billing.tries_to_put_in("mia", &[&space]).await.expect_err("assigned").is(), DENIED);
+        let renamed = pb::Workspace { name: "Money".into(), ..space.clone() };
+        let refused = billing.tries_to_update_workspace(&["name"], renamed).await.expect_err("only seen");
+        assert_eq!(refused.is(), DENIED);
+        assert_eq!(billing.tries_to_close(&space.workspace_id).await.expect_err("only seen").is(), DENIED);
         // 32: the subscription;
         assert_eq!(billing.tries_to_set_seats(25).await.expect("the subscription").seats, 25);
         // 33: not its end; 34: not the organization's.
@@ -164,7 +175,8 @@ database_tests! {
     async fn lines_35_to_48_the_user_admin_manages_members_and_workspaces(backend: Backend) {
         let stage = Stage::set(backend).await;
         let Stage { admin, users, member, .. } = &stage;
-        // 37: no hand in the settings; 38: the organization's information is theirs to see.
+        // 37: the settings are seen, as the starred cells of the table say, and never changed; 38: the organization's information is theirs to see.
+        users.settings().await.expect("seen, not changed");
         assert_eq!(users.tries_to_set(&["branding"], branded("#112233")).await.expect_err("changed").is(), DENIED);
         assert_eq!(users.organization().await.name, "Split");
         // 39: so is the billing information, and no more than see.
@@ -184,13 +196,22 @@ database_tests! {
         for person in [admin, member] {
             users.tries_to_put_in(&person.name, &[&space]).await.expect("assigned");
         }
+        // also those that somebody else made: seen, renamed, deleted.
+        let board = admin.tries_to_make(WorkspaceKind::Workspace, "Board").await.expect("another workspace");
+        let pilot = admin.tries_to_make(WorkspaceKind::Workspace, "Pilot").await.expect("a third one");
+        assert_eq!(users.workspaces_of("").await.expect("all"), ["Board", "Pilot", "Support"]);
+        let renamed = pb::Workspace { name: "Directors".into(), ..board.clone() };
+        assert_eq!(users.tries_to_update_workspace(&["name"], renamed.clone()).await.expect("renamed").name, "Directors");
+        users.tries_to_close(&pilot.workspace_id).await.expect("deleted");
+        assert_eq!(users.workspaces_of("").await.expect("all"), ["Directors", "Support"]);
         // 45 to 47: nothing of the subscription, nor of the organization's end.
         assert_eq!(users.tries_to_set_seats(25).await.expect_err("seats").is(), DENIED);
         assert!(!users.may(Permission::SubscriptionCancel).await);
         assert_eq!(users.tries_to_delete().await.expect_err("deleted").is(), DENIED);
         // 48 (and 11): a member has the workspaces that they were granted, and no settings.
-        admin.tries_to_make(WorkspaceKind::Workspace, "Board").await.expect("another workspace");
         assert_eq!(member.workspaces_of("").await.expect("their own"), ["Support"]);
+        assert_eq!(member.tries_to_update_workspace(&["name"], renamed).await.expect_err("a member").is(), DENIED);
+        assert_eq!(member.tries_to_close(&space.workspace_id).await.expect_err("a member").is(), DENIED);
         assert_eq!(member.settings().await.expect_err("settings").is(), DENIED);
         users.tries_to_remove(&member.name).await.expect("a member");
         stage.world.end().await;
@@ -242,8 +263,12 @@ database_tests! {
         assert_eq!(refused.is(), (Code::InvalidArgument, "INVALID_FIELDS"));
         assert_eq!(refused.fields, ["workspace_ids"]);
         let sent = users.tries_to_invite_into("nia@example.com", "member", &spaces[..10]).await.expect("ten");
-        // 67: the link in the e-mail gives access to them.
-        let nia = world.person("nia").accepts(&sent.token).await;
+        let chosen = sent.invitation.expect("an invitation").workspace_ids;
+        // 67: the link in the e-mail gives access to them, also when it was sent again with no word of workspaces.
+        let again = users.invites(&["nia@example.com"], "member").await;
+        assert!(again[0].resent);
+        assert_eq!(again[0].invitation.as_ref().expect("an invitation").workspace_ids, chosen);
+        let nia = world.person("nia").accepts(&again[0].token).await;
         assert_eq!(nia.workspaces_of("").await.expect("their own").len(), 10);
         // 70: to more they are assigned later;
         users.tries_to_put_in("nia", &spaces).await.expect("eleven");
@@ -286,14 +311,15 @@ database_tests! {
         assert_eq!(member.workspaces_of("").await.expect_err("gone").is(), (Code::PermissionDenied, "NOT_A_MEMBER"));
         assert!(admin.workspaces_of("mia").await.expect("listed").is_empty());
         let payload = last_payload(world, "member.removed").await;
-        let mut expected = [sales.workspace_id, support.workspace_id];
+        let mut expected = [sales.workspace_id.as_str(), support.workspace_id.as_str()];
         expected.sort_unstable();
         let named: Vec<&str> = payload["workspace_ids"].as_array().expect("a list").iter().filter_map(|id| id.as_str()).collect();
         assert_eq!(named, expected);
         // 90, 91: another address is a new user with the same access; the old one goes.
-        let sent = admin.tries_to_invite_into("mia.new@example.com", "member", &[]).await.expect("invited");
+        let sent = admin.tries_to_invite_into("mia.new@example.com", "member", &[&sales, &support]).await.expect("invited");
         let mia = world.person("mia-new").with_email("mia.new@example.com").accepts(&sent.token).await;
         assert_eq!(mia.role, "member");
+        assert_eq!(mia.workspaces_of("").await.expect("the same access"), ["Sales", "Support"]);
         stage.world.end().await;
     }
 }

@@ -121,6 +121,10 @@ database_tests! {
             (Code::NotFound, "RECORDING_NOT_FOUND"));
         tries_to_end(&member, "of-mia").await.expect("their own meeting");
         tries_to_delete_recording(&member, "rec-mia").await.expect("their own recording");
+        assert_eq!(member.finds("").await.expect_err("the members").is(), DENIED);
+        assert_eq!(member.settings().await.expect_err("settings").is(), DENIED);
+        assert_eq!(member.tries_to_make(WorkspaceKind::Room, "Mine").await.expect_err("a room").is(), DENIED);
+        assert_eq!(member.tries_to_set_seats(30).await.expect_err("licenses").is(), DENIED);
         // 12: an owner manages everything, other admins too; 13: an admin everything but other admins.
         assert_eq!(admin.tries_to_remove(&other_admin.name).await.expect_err("another admin").is(), ABOVE);
         assert_eq!(admin.tries_to_invite(&["x@example.com"], "admin").await.expect_err("another admin").is(), ABOVE);
@@ -132,6 +136,8 @@ database_tests! {
         // 13: rooms, settings and billing are the admin's too.
         admin.tries_to_make(WorkspaceKind::Room, "Retrospective").await.expect("a room");
         admin.tries_to_set_seats(25).await.expect("licenses");
+        // What the owner is over admins, they are over the organization's end too.
+        assert_eq!(admin.tries_to_delete().await.expect_err("the organization").is(), DENIED);
         world.end().await;
     }
 
@@ -247,12 +253,14 @@ database_tests! {
         let summary = usage(&admin).await.expect("a summary");
         assert_eq!(summary.licenses.expect("licenses").summary, "2 / 20 seats");
         assert_eq!((summary.storage_bytes, summary.recordings, summary.live_sessions), (1_500, 2, 1));
-        // 26: the active meetings; 36: one that runs too long is ended: the meeting backend hears of it and ends it.
+        // 26: the active meetings; 36: one that runs too long is ended: the meeting backend is asked to ...
         assert_eq!(live(&admin).await, ["long"]);
         world.pass(TimeDelta::hours(3));
         let ending = tries_to_end(&admin, "long").await.expect("asked to end");
         assert_eq!(ending.state(), pb::SessionState::Ending);
         assert_eq!(world.events(&owner.organization_id).await.last().map(String::as_str), Some("session.end_requested"));
+        // ... which the meeting backend hears at its next report.
+        assert_eq!(starts(&world, &room, "long", "olga").await.state(), pb::SessionState::Ending);
         let over = pb::RecordSessionEndRequest {
             organization_id: owner.organization_id.clone(),
             session_id: "long".into(),
@@ -280,6 +288,7 @@ database_tests! {
         let branding = pb::Branding { logo_uri: "https://cdn.example.com/new.png".into(), ..Default::default() };
         let settings = pb::OrganizationSettings { branding: Some(branding), ..Default::default() };
         admin.tries_to_set(&["branding.logo_uri"], settings).await.expect("a logo");
+        assert_eq!(owner.organization().await.logo_uri, "https://cdn.example.com/new.png");
         // 38: licenses are added.
         assert_eq!(admin.tries_to_set_seats(30).await.expect("licenses").seats, 30);
         assert!(admin.may(Permission::SubscriptionManage).await);
@@ -307,7 +316,14 @@ database_tests! {
         assert_eq!(usage(&acme).await.expect("a summary").storage_bytes, 700);
         let here = usage(&olga).await.expect("a summary");
         assert_eq!((here.storage_bytes, here.licenses.expect("licenses").used), (0, 1));
+        acme.tries_to_set_seats(25).await.expect("more");
+        let seats = (acme.subscription().await.expect("its plan").seats, olga.subscription().await.expect("her plan").seats);
+        assert_eq!(seats, (25, 20));
+        assert_eq!(olga.members_and_roles().await, [("olga".to_owned(), "owner".to_owned())]);
         assert!(olga.workspaces_of("").await.expect("rooms").is_empty());
+        assert!(recordings(&olga).await.is_empty());
+        let refused = tries_to_delete_recording(&olga, "rec").await.expect_err("not here");
+        assert_eq!(refused.is(), (Code::NotFound, "RECORDING_NOT_FOUND"));
         assert_eq!(guest.overview().await.expect_err("there a member").is(), DENIED);
         assert_eq!(olga.overview().await.expect("here the owner").seat_usage.expect("seats").summary, "1 / 20 seats");
         world.end().await;
