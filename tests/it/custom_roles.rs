@@ -539,7 +539,9 @@ database_tests! {
             assert_eq!(ann.member(user).await.expect("found").role, role);
         }
         assert_ne!(ann.member("bob").await.expect("found").etag, etag, "whoever has read the member hears of it");
-        assert_eq!(ann.role_named("org:lead").await.invites, ["org:crew"]);
+        // Who led those led nobody of the crew before, and does not from now on.
+        assert!(ann.role_named("org:lead").await.invites.is_empty());
+        assert_eq!(lea.tries_to_invite(&["zed@example.com"], "org:crew").await.expect_err("never hers").is(), ABOVE);
         for table in ["organization_domain WHERE join_role", "join_request WHERE role"] {
             assert_eq!(world.number(&format!("SELECT count(*) FROM {table} = 'org:crew'")).await, 1, "{table}");
         }

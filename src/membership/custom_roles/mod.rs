@@ -160,32 +160,12 @@ fn field_of(new: &CustomRole, granter: &str, role: &str) -> String {
     }
 }
 
-/// The other roles as they are when one is deleted: those that changed. Where they list it they list its replacement, if they
-/// may; else nothing, so that deleting a role gives nobody a power that they could not be given.
+/// The other roles as they are when one is deleted: those that changed. Where they list it they list nothing in its place. Also
+/// not the role that its holders take: others hold that one already, over whom nobody shall come to power by this.
 #[must_use]
-pub fn without(roles: &Roles<'_>, gone: &str, replacement: Option<&str>) -> Vec<CustomRole> {
-    let mut own: Vec<CustomRole> = roles.own.iter().filter(|own| own.role != gone).cloned().collect();
-    let mut changed = Vec::new();
-    for place in 0..own.len() {
-        let Some(before) = own.get(place).cloned().filter(|own| own.names(gone)) else { continue };
-        let less = before.instead(gone, None);
-        let mut after = less.clone();
-        if let Some(instead) = replacement.map(|replacement| before.instead(gone, Some(replacement))) {
-            let (strict, tried) = (replaced(&own, place, &less), replaced(&own, place, &instead));
-            if roles.policy.excesses(&tried).is_subset(&roles.policy.excesses(&strict)) {
-                after = instead;
-            }
-        }
-        own = replaced(&own, place, &after);
-        changed.push(after);
-    }
-    changed
-}
-
-fn replaced(own: &[CustomRole], place: usize, role: &CustomRole) -> Vec<CustomRole> {
-    let mut own = own.to_vec();
-    own.splice(place..=place, [role.clone()]);
-    own
+pub fn without(own: &[CustomRole], gone: &str) -> Vec<CustomRole> {
+    let listing = own.iter().filter(|own| own.role != gone && own.names(gone));
+    listing.map(|own| own.less(gone)).collect()
 }
 
 impl CustomRole {
@@ -193,17 +173,12 @@ impl CustomRole {
         lists(&self.definition).iter().any(|(_, list)| list.iter().any(|name| name == other))
     }
 
-    /// The same with another role, or none, in the place of one.
-    fn instead(&self, gone: &str, replacement: Option<&str>) -> Self {
+    /// The same without a role in its lists. Two roles are needed to change a member from one to the other.
+    fn less(&self, gone: &str) -> Self {
         let mut changed = self.clone();
         for list in changed.definition.lists_mut() {
-            if list.iter().any(|name| name == gone) {
-                list.retain(|name| name != gone);
-                list.extend(replacement.map(str::to_owned));
-            }
+            list.retain(|name| name != gone);
         }
-        changed.definition.managed_by.retain(|manager| *manager != self.role);
-        changed.definition = changed.definition.in_order();
         if changed.definition.changes.len() == 1 {
             changed.definition.changes.clear();
         }

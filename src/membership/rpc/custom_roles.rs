@@ -282,9 +282,7 @@ impl Command for DeleteRole {
         if let Some(replacement) = &self.replacement {
             self.replace(unit, &uses, replacement).await?;
         }
-        // Whoever is below the top role gives nobody new powers over roles that are others'.
-        let heir = self.replacement.as_deref().filter(|_| unit.actor.role.top);
-        for role in custom_roles::without(&roles, &self.role, heir) {
+        for role in custom_roles::without(roles.own, &self.role) {
             store::update(unit, &role).await?;
             let changes = changes(roles.find(&role.role)?, &role);
             unit.record(Change::RoleUpdated { role: role.role, changes });
