@@ -102,6 +102,15 @@ impl RolePolicy {
         self.roles().find(|definition| definition.name.as_str() == role)
     }
 
+    /// What a request is told that names none of these roles. An organization's own are too many for a refusal, which travels
+    /// in headers.
+    pub fn one_of(&self, these: impl Fn(&RoleDefinition) -> bool) -> String {
+        let presets = self.roles().filter(|role| role.custom.is_none() && these(role));
+        let names: Vec<&str> = presets.map(|role| role.name.as_str()).collect();
+        let own = if self.custom_roles { ", or one of the organization's own, see ListRoles" } else { "" };
+        format!("must be one of {}{own}", names.join(", "))
+    }
+
     /// Whether a role has a permission, or nothing when the policy does not know the role.
     pub fn allows(&self, role: &str, permission: Permission) -> Option<bool> {
         self.role(role).map(|definition| definition.allows(permission))
@@ -117,9 +126,24 @@ impl RolePolicy {
     /// Handing on the top role is not counted: it takes the holder's own place. A role that is gone only the top role changes.
     pub fn grantors(&self, from: Option<&str>, to: &str) -> impl Iterator<Item = &RoleDefinition> {
         let gone = from.is_some_and(|from| self.role(from).is_none());
-        self.roles().filter(move |role| match from {
-            Some(from) => (role.changes(from) || gone && role.top) && role.changes(to),
-            None => role.invites(to),
-        })
+        self.roles().filter(move |role| takes(role, from, gone) && gives(role, from, to))
     }
+
+    /// The roles that each role may give to one who holds `from`, or to one who is no member: those of whose
+    /// [`grantors`](Self::grantors) it is.
+    pub fn grants(&self, from: Option<&str>) -> impl Iterator<Item = (&RoleDefinition, Vec<&RoleDefinition>)> {
+        let gone = from.is_some_and(|from| self.role(from).is_none());
+        let able = self.roles().filter(move |role| takes(role, from, gone));
+        able.map(move |role| (role, self.roles().filter(|to| gives(role, from, to.name.as_str())).collect()))
+    }
+}
+
+/// Whether a role may take a member out of another, which may be gone from the policy.
+fn takes(role: &RoleDefinition, from: Option<&str>, gone: bool) -> bool {
+    from.is_none_or(|from| role.changes(from) || gone && role.top)
+}
+
+/// Whether a role may put somebody into another: a member who holds `from`, or one who is none yet.
+fn gives(role: &RoleDefinition, from: Option<&str>, to: &str) -> bool {
+    if from.is_some() { role.changes(to) } else { role.invites(to) }
 }

@@ -1,12 +1,14 @@
 //! CheckPermissions: what other backends ask at each of their requests.
 
+use std::collections::BTreeMap;
+
 use crate::app::App;
 use crate::auth::permission;
 use crate::auth::policy::{RoleDefinition, RolePolicy};
 use crate::entity::membership;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::membership::store;
+use crate::operation::store::find_standing;
 use crate::operation::{Query, Reader};
 use crate::pb::{self, DenialReason, Permission};
 
@@ -46,20 +48,20 @@ impl Query for CheckPermissions {
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let caller = reader.authorized.user().ok().map(|user| user.user_id.as_str());
-        let policy = &reader.policy;
         let closed = reader.organization().map_or(true, |found| found.deleted_at.is_some());
-        let member = match (self.user_id.as_deref(), caller) {
+        let others;
+        let (policy, member) = match (self.user_id.as_deref(), caller) {
             (Some(user_id), caller) if Some(user_id) != caller => {
-                store::find(reader.connection(), reader.scope, user_id).await?
+                // Read together: by an older definition of the role that they hold by now they could have what they never had.
+                others = find_standing(reader.connection(), reader.scope, user_id, &reader.app.policy).await?;
+                (&*others.2, others.1.as_ref())
             }
-            (_, Some(_)) => reader.membership.clone(),
+            (_, Some(_)) => (reader.policy, reader.membership.as_ref()),
             (_, None) => return Err(user_needed()),
         };
-        let standing = Standing::of(policy, member.as_ref(), closed);
-        let checks = self.permissions.iter().map(|permission| standing.check(policy, *permission));
         Ok(pb::CheckPermissionsResponse {
-            role: member.as_ref().map(|member| member.role.clone()).unwrap_or_default(),
-            checks: checks.collect(),
+            role: member.map(|member| member.role.clone()).unwrap_or_default(),
+            checks: checks(policy, member, closed, &self.permissions),
         })
     }
 }
@@ -71,6 +73,31 @@ fn user_needed() -> Error {
         Err(error) => error,
         Ok(()) => Error::UserRequired,
     }
+}
+
+/// The answer for each permission that is asked for, figured once however often it is.
+fn checks(
+    policy: &RolePolicy,
+    member: Option<&membership::Model>,
+    closed: bool,
+    asked: &[Permission],
+) -> Vec<pb::PermissionCheck> {
+    let standing = Standing::of(policy, member, closed);
+    let clearing = standing.clearing(policy);
+    let mut figured = BTreeMap::new();
+    let checks = asked.iter().map(|permission| {
+        let check = figured.entry(*permission).or_insert_with(|| standing.check(policy, &clearing, *permission));
+        check.clone()
+    });
+    checks.collect()
+}
+
+/// Who can clear what stands in a user's way.
+enum Clearing<'a> {
+    /// These, whatever the permission is.
+    By(Vec<&'a RoleDefinition>),
+    /// Those who can give a role that has it: each with the roles that it can give.
+    Granting(Vec<(&'a RoleDefinition, Vec<&'a RoleDefinition>)>),
 }
 
 /// Where a user stands, before any permission is looked at.
@@ -92,29 +119,147 @@ impl<'a> Standing<'a> {
         policy.role(&member.role).map_or(barred(DenialReason::RoleUnknown), Self::Holds)
     }
 
-    fn check(&self, policy: &RolePolicy, permission: Permission) -> pb::PermissionCheck {
-        let (denial_reason, role) = match self {
-            Self::Holds(role) if role.allows(permission) => {
-                return pb::PermissionCheck { permission: permission.into(), allowed: true, ..Default::default() };
+    /// What stands in the way says who can clear it: a suspension, a deletion, or the want of a role.
+    fn clearing(&self, policy: &'a RolePolicy) -> Clearing<'a> {
+        let (reason, role) = self.denial();
+        match reason {
+            DenialReason::MemberSuspended => {
+                let able = policy.roles_with(Permission::MembersSuspend);
+                Clearing::By(able.filter(|able| role.is_some_and(|role| able.removes(role))).collect())
             }
+            DenialReason::OrganizationDeleted => {
+                Clearing::By(policy.roles_with(Permission::OrganizationDelete).collect())
+            }
+            _ => Clearing::Granting(policy.grants(role).collect()),
+        }
+    }
+
+    /// Why what is denied is denied, and the role that the user holds.
+    fn denial(&self) -> (DenialReason, Option<&str>) {
+        match self {
             Self::Holds(role) => (DenialReason::RoleLacksPermission, Some(role.name.as_str())),
             Self::Barred { reason, role } => (*reason, *role),
-        };
-        let roles: Vec<&RoleDefinition> = policy.roles_with(permission).collect();
-        // What stands in the way says who can clear it: a suspension, a deletion, or the want of a role.
-        let grants = |grantor: &RoleDefinition| match denial_reason {
-            DenialReason::MemberSuspended => {
-                grantor.allows(Permission::MembersSuspend) && role.is_some_and(|role| grantor.removes(role))
+        }
+    }
+
+    fn check(&self, policy: &RolePolicy, clearing: &Clearing<'_>, permission: Permission) -> pb::PermissionCheck {
+        if let Self::Holds(role) = self
+            && role.allows(permission)
+        {
+            return pb::PermissionCheck { permission: permission.into(), allowed: true, ..Default::default() };
+        }
+        let names = |roles: &mut dyn Iterator<Item = &RoleDefinition>| roles.map(|role| role.name.to_string()).collect();
+        let grantor_roles = match clearing {
+            Clearing::By(able) => names(&mut able.iter().copied()),
+            Clearing::Granting(able) => {
+                let able = able.iter().filter(|(_, given)| given.iter().any(|role| role.allows(permission)));
+                names(&mut able.map(|(role, _)| *role))
             }
-            DenialReason::OrganizationDeleted => grantor.allows(Permission::OrganizationDelete),
-            _ => roles.iter().any(|to| policy.grantors(role, to.name.as_str()).any(|able| able.name == grantor.name)),
         };
         pb::PermissionCheck {
             permission: permission.into(),
             allowed: false,
-            denial_reason: denial_reason.into(),
+            denial_reason: self.denial().0.into(),
+            roles: names(&mut policy.roles_with(permission)),
+            grantor_roles,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::auth::policy::custom::{CustomRole, Definition};
+
+    const NAMES: [&str; 7] = ["owner", "admin", "member", "org:a", "org:b", "org:c", "gone"];
+
+    /// The contract, role by role.
+    fn expected(policy: &RolePolicy, standing: &Standing<'_>, permission: Permission) -> pb::PermissionCheck {
+        let (reason, role) = standing.denial();
+        if matches!(standing, Standing::Holds(role) if role.allows(permission)) {
+            return pb::PermissionCheck { permission: permission.into(), allowed: true, ..Default::default() };
+        }
+        let roles: Vec<&RoleDefinition> = policy.roles_with(permission).collect();
+        let clears = |able: &RoleDefinition| match reason {
+            DenialReason::MemberSuspended => {
+                able.allows(Permission::MembersSuspend) && role.is_some_and(|role| able.removes(role))
+            }
+            DenialReason::OrganizationDeleted => able.allows(Permission::OrganizationDelete),
+            _ => roles.iter().any(|to| match role {
+                Some(from) => {
+                    (able.changes(from) || policy.role(from).is_none() && able.top) && able.changes(to.name.as_str())
+                }
+                None => able.invites(to.name.as_str()),
+            }),
+        };
+        pb::PermissionCheck {
+            permission: permission.into(),
+            allowed: false,
+            denial_reason: reason.into(),
             roles: roles.iter().map(|role| role.name.to_string()).collect(),
-            grantor_roles: policy.roles().filter(|role| grants(role)).map(|role| role.name.to_string()).collect(),
+            grantor_roles: policy.roles().filter(|role| clears(role)).map(|role| role.name.to_string()).collect(),
+        }
+    }
+
+    fn member(role: &str, suspended: bool) -> membership::Model {
+        let never = DateTime::UNIX_EPOCH;
+        membership::Model {
+            organization_id: uuid::Uuid::nil(),
+            user_id: "bob".into(),
+            email: String::new(),
+            email_normalized: String::new(),
+            display_name: String::new(),
+            sort_name: String::new(),
+            search_text: String::new(),
+            avatar_uri: String::new(),
+            role: role.into(),
+            invitation_id: None,
+            joined_at: never,
+            last_sign_in_at: never,
+            suspended_at: suspended.then_some(never),
+            version: 1,
+        }
+    }
+
+    fn own_role() -> impl Strategy<Value = CustomRole> {
+        let names = || prop::collection::vec(prop::sample::select(&NAMES[1..]), 0..4);
+        let permissions = prop::collection::vec(prop::sample::select(permission::all().collect::<Vec<_>>()), 0..12);
+        (3..6_usize, permissions, names(), names(), names(), names()).prop_map(
+            |(name, permissions, invites, changes, removes, managed_by)| {
+                let [invites, changes, removes, managed_by] = [invites, changes, removes, managed_by]
+                    .map(|names| names.into_iter().map(str::to_owned).collect::<Vec<String>>());
+                let permissions = permissions.into_iter().map(permission::name).collect();
+                CustomRole {
+                    role: NAMES[name].into(),
+                    title: String::new(),
+                    description: String::new(),
+                    definition: Definition { permissions, invites, changes, removes, managed_by }.in_order(),
+                    version: 1,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        /// In whatever roles there are, wherever the user stands, and in whatever order and how often it is asked.
+        #[test]
+        fn each_answer_is_as_the_contract_has_it_role_by_role(
+            mut own in prop::collection::vec(own_role(), 0..4),
+            preset in prop::sample::select(crate::auth::policy::presets().collect::<Vec<_>>()),
+            held in prop::option::of((prop::sample::select(&NAMES[..]), any::<bool>())),
+            closed in any::<bool>(),
+            asked in prop::collection::vec(prop::sample::select(permission::all().collect::<Vec<_>>()), 1..60),
+        ) {
+            own.sort_by(|one, other| one.role.cmp(&other.role));
+            own.dedup_by(|one, other| one.role == other.role);
+            let policy = RolePolicy::load(preset).unwrap().with_custom(&own);
+            let member = held.map(|(role, suspended)| member(role, suspended));
+            let standing = Standing::of(&policy, member.as_ref(), closed);
+            let expected: Vec<_> = asked.iter().map(|asked| expected(&policy, &standing, *asked)).collect();
+            prop_assert_eq!(checks(&policy, member.as_ref(), closed, &asked), expected);
         }
     }
 }
