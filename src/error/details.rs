@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
 use super::Error;
-use super::status::{Refusal, reason_name};
+use super::status::{Refusal, brief, reason_name};
 use crate::pb::ErrorReason;
 
 /// The domain of every `ErrorInfo`.
@@ -33,7 +33,7 @@ fn that_fit<T>(faults: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> V
 fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     match error {
         Error::Fields(violations) => {
-            let named = violations.iter().map(|fault| FieldViolation::new(&fault.field, &fault.description));
+            let named = violations.iter().map(|fault| FieldViolation::new(&fault.field, brief(&fault.description)));
             details.set_bad_request(that_fit(named, |named| named.field.len() + named.description.len()));
         }
         Error::Unreadable { field, .. } => {

@@ -1,5 +1,6 @@
 //! The one mapping from refusals to what the wire says of them: code, reason, message and metadata.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tonic::Code;
@@ -440,8 +441,22 @@ fn beyond_caller(role: &str, target_role: &str, beyond: &[Right]) -> Refusal {
     kinds.into_iter().fold(refusal, |refusal, (kind, names)| refusal.with(kind, names.join(",")))
 }
 
+/// The most bytes of what is wrong with one field: the message tells of three, and stands in the headers twice.
+const MOST_DESCRIBED_BYTES: usize = 200;
+
+/// As much of a description as there is room for.
+pub(super) fn brief(description: &str) -> Cow<'_, str> {
+    if description.len() <= MOST_DESCRIBED_BYTES {
+        return Cow::Borrowed(description);
+    }
+    let end = description.floor_char_boundary(MOST_DESCRIBED_BYTES);
+    let (told, _) = description.split_at(end);
+    Cow::Owned(format!("{told}…"))
+}
+
 fn fields_message(violations: &[Violation]) -> String {
-    let named = violations.iter().take(3).map(|violation| format!("{}: {}", violation.field, violation.description));
+    let told = violations.iter().take(3);
+    let named = told.map(|violation| format!("{}: {}", violation.field, brief(&violation.description)));
     let message = named.collect::<Vec<_>>().join("; ");
     if violations.len() > 3 { format!("{message}; and {} more", violations.len() - 3) } else { message }
 }

@@ -18,6 +18,9 @@ use crate::fields::Fields;
 /// How many roles of its own an organization can have. Every call of a member figures with all of them.
 pub const MOST_ROLES: usize = 50;
 
+/// How many rights are named that one would grant and has not: a refusal travels in headers, which clients bound.
+const MOST_TOLD: usize = 2;
+
 /// The roles of an organization: those of the deployment's policy, and its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Roles<'a> {
@@ -129,8 +132,10 @@ impl<'a> Roles<'a> {
             }
         }
         for ((granter, role), rights) in pairs {
-            let rights: Vec<String> = rights.iter().map(ToString::to_string).collect();
-            let text = format!("{granter} could grant {role}, but has not itself: {}", rights.join(", "));
+            let told: Vec<String> = rights.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+            let more = rights.len().saturating_sub(MOST_TOLD);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let text = format!("{granter} could grant {role}, but has not itself: {}{more}", told.join(", "));
             fields.fault(field_of(new, granter.as_str(), role.as_str()), text);
         }
     }

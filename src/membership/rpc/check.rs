@@ -148,7 +148,8 @@ impl<'a> Standing<'a> {
         {
             return pb::PermissionCheck { permission: permission.into(), allowed: true, ..Default::default() };
         }
-        let names = |roles: &mut dyn Iterator<Item = &RoleDefinition>| roles.map(|role| role.name.to_string()).collect();
+        let names =
+            |roles: &mut dyn Iterator<Item = &RoleDefinition>| roles.map(|role| role.name.to_string()).collect();
         let grantor_roles = match clearing {
             Clearing::By(able) => names(&mut able.iter().copied()),
             Clearing::Granting(able) => {

@@ -55,8 +55,7 @@ pub(super) fn all_existing<'a>(
 }
 
 fn one_of(fits: Fits, policy: &RolePolicy) -> String {
-    let known: Vec<&str> = policy.roles().filter(|role| fits(role)).map(|role| role.name.as_str()).collect();
-    format!("must be one of {}", known.join(", "))
+    policy.one_of(fits)
 }
 
 pub(super) struct ListRoles;
