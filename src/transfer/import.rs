@@ -111,6 +111,9 @@ impl Import<'_> {
             write::begin(self.database, &file, now).await?;
         }
         let counts = self.batches(rules, &plans, &file, lines_before).await?;
+        if !self.check {
+            write::sort_in(self.database).await?;
+        }
         Ok(if self.check { Outcome::Sound(counts) } else { Outcome::Done(counts) })
     }
 
