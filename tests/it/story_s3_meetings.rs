@@ -136,7 +136,7 @@ database_tests! {
         // 13: rooms, settings and billing are the admin's too.
         admin.tries_to_make(WorkspaceKind::Room, "Retrospective").await.expect("a room");
         admin.tries_to_set_seats(25).await.expect("licenses");
-        // What the owner is over admins, they are over the organization's end too.
+        // The organization's end is the owner's alone.
         assert_eq!(admin.tries_to_delete().await.expect_err("the organization").is(), DENIED);
         world.end().await;
     }

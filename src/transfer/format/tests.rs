@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::fields::parse_uuid;
 
 const ID: &str = "0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f70";
 
