@@ -1,6 +1,6 @@
 //! RecordSignIn.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::shown;
 use crate::app::App;
@@ -12,9 +12,6 @@ use crate::fields::Fields;
 use crate::membership::{Profile, activity, store};
 use crate::operation::{Command, Trusted, Unit};
 use crate::pb;
-
-/// How far ahead of this server's clock a sign-in may be: two machines never agree to the second.
-const CLOCK_LEEWAY: TimeDelta = TimeDelta::minutes(1);
 
 pub(super) struct RecordSignIn {
     user_id: String,
@@ -31,10 +28,7 @@ impl Command for RecordSignIn {
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let user_id = fields.user_id("user_id", &request.user_id);
-        let at = fields.time("sign_in_time", request.sign_in_time.as_ref());
-        if at.is_some_and(|at| at > app.clock.now() + CLOCK_LEEWAY) {
-            fields.fault("sign_in_time", "must not be in the future");
-        }
+        let at = fields.past_time("sign_in_time", request.sign_in_time.as_ref(), app.clock.now());
         let email = if request.email.is_empty() { None } else { fields.email("email", &request.email) };
         let profile = request.profile.as_ref().map(|profile| Profile::read(&mut fields, "profile", Some(profile)));
         fields.done(Self { user_id, at, email, profile })
