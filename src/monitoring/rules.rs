@@ -15,12 +15,12 @@ pub const MOST_STORAGE: i64 = 1_000_000_000_000_000_000;
 /// service sees all. `asked` names the user whom they want to see, nobody when empty.
 pub fn listed_of(viewer: Option<(&RoleDefinition, &str)>, asked: &str) -> Result<Option<String>, Error> {
     let named = Some(asked).filter(|asked| !asked.is_empty()).map(str::to_owned);
-    match viewer {
-        None => Ok(named),
-        Some((role, _)) if role.allows(Permission::MonitoringRead) => Ok(named),
-        Some((_, user_id)) if asked.is_empty() || asked == user_id => Ok(Some(user_id.to_owned())),
-        Some((role, _)) => Err(lacks(role, Permission::MonitoringRead)),
+    let Some((role, user_id)) = viewer else { return Ok(named) };
+    if !role.allows(Permission::MonitoringRead) && (asked.is_empty() || asked == user_id) {
+        return Ok(Some(user_id.to_owned()));
     }
+    role.require(Permission::MonitoringRead)?;
+    Ok(named)
 }
 
 /// Whether a member may end the session, or delete the recording, of `owner`. Who may not even see it is told that it is not
@@ -31,17 +31,13 @@ pub fn may_manage(
     owner: &str,
     missing: impl FnOnce() -> Error,
 ) -> Result<(), Error> {
-    if user_id == owner || role.allows(Permission::MonitoringManage) {
-        Ok(())
-    } else if role.allows(Permission::MonitoringRead) {
-        Err(lacks(role, Permission::MonitoringManage))
-    } else {
-        Err(missing())
+    if user_id == owner {
+        return Ok(());
     }
-}
-
-fn lacks(role: &RoleDefinition, permission: Permission) -> Error {
-    Error::RoleLacksPermission { permission, role: role.name.to_string() }
+    if !role.allows(Permission::MonitoringManage) && !role.allows(Permission::MonitoringRead) {
+        return Err(missing());
+    }
+    role.require(Permission::MonitoringManage)
 }
 
 /// Where a session stands.

@@ -28,11 +28,7 @@ pub fn sees_all(role: Option<&RoleDefinition>) -> bool {
 
 /// Whether a role may say to which workspaces people are assigned.
 pub fn may_assign(role: &RoleDefinition) -> Result<(), Error> {
-    let permission = Permission::WorkspacesManage;
-    if role.allows(permission) {
-        return Ok(());
-    }
-    Err(Error::RoleLacksPermission { permission, role: role.name.to_string() })
+    role.require(Permission::WorkspacesManage)
 }
 
 /// Whether there may be one more workspace.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use super::custom::Custom;
-use crate::{auth::permission, pb::Permission};
+use crate::{auth::permission, error::Error, pb::Permission};
 
 /// The identifier of a role that the policy in force knows: `billing_admin`.
 ///
@@ -70,6 +70,14 @@ impl RoleDefinition {
     /// Whether it has a permission.
     pub fn allows(&self, permission: Permission) -> bool {
         self.permissions.contains(permission)
+    }
+
+    /// Refuses unless it has a permission.
+    pub fn require(&self, permission: Permission) -> Result<(), Error> {
+        if self.allows(permission) {
+            return Ok(());
+        }
+        Err(Error::RoleLacksPermission { permission, role: self.name.to_string() })
     }
 
     /// Whether it may invite people to a role, and resend and cancel their invitations.
