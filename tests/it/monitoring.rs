@@ -240,7 +240,7 @@ database_tests! {
         };
         let now = meetings.starts(more).await.expect("reported");
         assert_eq!(now, pb::Session { participants: 7, title: "Retro".into(), ..started });
-        assert_eq!(ann.lists(ann.sessions_request()).await.expect("listed").sessions, [now.clone()]);
+        assert_eq!(ann.lists(ann.sessions_request()).await.expect("listed").sessions, std::slice::from_ref(&now));
         assert_eq!((events(&world, &ann).await, ann.counters().await), (kept, (0, 0, 1)));
 
         let ended = meetings.ends("s1", None).await.expect("ended");
@@ -267,7 +267,7 @@ database_tests! {
         let other_room = place(&world, &ann, Kind::Room, "bridge").await;
         let team = place(&world, &ann, Kind::Workspace, "team").await;
         let foreign = place(&world, &zed, Kind::Room, "zoo").await;
-        for absent in [&team, &foreign, &Uuid::now_v7().to_string()] {
+        for absent in [&team, &foreign, &tenantry::id::new(world.clock.now()).to_string()] {
             let refused = meetings.starts(meetings.start("s1", absent, "ann")).await.expect_err("no room");
             assert_eq!((refused.is(), &refused.metadata["workspace_id"]), (NO_ROOM, absent));
         }
@@ -614,7 +614,7 @@ database_tests! {
         let meetings = backend_of(&world, &ann);
         let foreign = place(&world, &zed, Kind::Room, "zoo").await;
         let team = place(&world, &ann, Kind::Workspace, "team").await;
-        for absent in [&foreign, &Uuid::now_v7().to_string()] {
+        for absent in [&foreign, &tenantry::id::new(world.clock.now()).to_string()] {
             let request =
                 pb::RegisterRecordingRequest { workspace_id: absent.clone(), ..meetings.recording("r1", "ann", 1) };
             let refused = meetings.registers(request).await.expect_err("absent");
@@ -708,7 +708,7 @@ database_tests! {
         assert_eq!(told(&world, &ann, 1).await, [("recording.deleted".to_owned(), "b1".to_owned(), payload)]);
         assert_eq!(bob.deletes("b1").await.expect_err("deleted").is(), NO_RECORDING);
         // Whoever did not hear the answer hears it.
-        let request_id = Uuid::now_v7().to_string();
+        let request_id = tenantry::id::new(world.clock.now()).to_string();
         let request = pb::DeleteRecordingRequest { request_id, ..ada.deletion("a1") };
         for _ in 0..2 {
             let answered = answer(ada.monitoring().delete_recording(request.clone()).await).expect("deleted");
@@ -763,7 +763,7 @@ database_tests! {
         world.pass(TimeDelta::days(7));
         let licenses = ann.usage().await.expect("usage").licenses.expect("licenses");
         assert_eq!((licenses.summary.as_str(), licenses.pending), ("2 / 100 seats", 0));
-        let nowhere = Person { organization_id: Uuid::now_v7().to_string(), ..meetings };
+        let nowhere = Person { organization_id: tenantry::id::new(world.clock.now()).to_string(), ..meetings };
         assert_eq!(nowhere.usage().await.expect_err("nowhere").is(), (Code::NotFound, "ORGANIZATION_NOT_FOUND"));
         assert_eq!(nowhere.deletes("r1").await.expect_err("nowhere").is(), (Code::NotFound, "ORGANIZATION_NOT_FOUND"));
         world.end().await;
