@@ -484,10 +484,11 @@ database_tests! {
         let world = World::with(backend, roomy()).await;
         let ann = world.person("ann").founds("Acme").await;
         role(&world, &ann, "org:auditor", &["organization_read", "monitoring_read"]).await;
+        role(&world, &ann, "org:counter", &["organization_read", "monitoring_read", "seats_read"]).await;
         role(&world, &ann, "org:janitor", &["organization_read", "monitoring_manage"]).await;
         let meetings = backend_of(&world, &ann);
         let room = place(&world, &ann, Kind::Room, "atrium").await;
-        for (name, role) in [("aud", "org:auditor"), ("jan", "org:janitor")] {
+        for (name, role) in [("aud", "org:auditor"), ("jan", "org:janitor"), ("cas", "org:counter")] {
             ann.brings(name, "member").await;
             let held = format!("UPDATE membership SET role = '{role}' WHERE user_id = '{name}'");
             world.tampers(&held).await;
@@ -501,7 +502,22 @@ database_tests! {
         }
         assert_eq!(aud.sees("", false).await.expect("listed"), ["3", "2", "1"]);
         assert_eq!(aud.sees_recordings("ann").await.expect("listed"), ["3", "1"]);
-        assert_eq!(aud.counters().await, (30, 3, 3));
+        // How many seats there are is another permission.
+        let expected = pb::UsageSummary {
+            organization_id: ann.organization_id.clone(),
+            licenses: None,
+            storage_bytes: 30,
+            recordings: 3,
+            live_sessions: 3,
+        };
+        assert_eq!(aud.usage().await, Ok(expected.clone()));
+        let cas = world.person("cas").acting_in(&ann.organization_id, "org:counter");
+        let licenses = cas.usage().await.expect("usage").licenses.expect("licenses");
+        assert_eq!(licenses.summary, "4 / 100 seats");
+        for sees_all in [&ann, &meetings] {
+            let usage = sees_all.usage().await.expect("usage");
+            assert_eq!(usage, pb::UsageSummary { licenses: Some(licenses.clone()), ..expected.clone() });
+        }
         for refused in [aud.asks_to_end("1").await.expect_err("Ann's"), aud.deletes("1").await.expect_err("Ann's")] {
             assert_eq!((refused.is(), refused.metadata["permission"].as_str()), (LACKS, "monitoring_manage"));
             assert_eq!(refused.metadata["role"], "org:auditor");

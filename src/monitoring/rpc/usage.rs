@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::billing::rpc::{seat_usage, shown_usage};
 use crate::error::Error;
 use crate::operation::{Query, Reader};
-use crate::pb;
+use crate::pb::{self, Permission};
 
 pub(super) struct GetUsageSummary;
 
@@ -17,11 +17,13 @@ impl Query for GetUsageSummary {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        let licenses = seat_usage(reader).await?;
+        // A role of an organization's own may monitor and not know the seats.
+        let sees_seats = reader.role.is_none_or(|role| role.allows(Permission::SeatsRead));
+        let licenses = if sees_seats { Some(shown_usage(reader.scope, seat_usage(reader).await?)) } else { None };
         let organization = reader.organization()?;
         let usage = pb::UsageSummary {
             organization_id: organization.organization_id.to_string(),
-            licenses: Some(shown_usage(reader.scope, licenses)),
+            licenses,
             storage_bytes: organization.storage_bytes,
             recordings: organization.recordings,
             live_sessions: organization.live_sessions,
