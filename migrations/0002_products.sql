@@ -173,14 +173,17 @@ CREATE TABLE recording (
     length_seconds  bigint      NOT NULL,
     recorded_at     timestamptz NOT NULL,
     created_at      timestamptz NOT NULL,
+    -- What is left of a deleted one: its id, which a late report of the meeting backend must not bring back.
+    deleted_at      timestamptz,
 
     CONSTRAINT recording_once PRIMARY KEY (organization_id, recording_id),
     CONSTRAINT recording_size_not_negative CHECK (size_bytes >= 0),
     CONSTRAINT recording_length_not_negative CHECK (length_seconds >= 0)
 );
 
-CREATE INDEX recording_by_time ON recording (organization_id, recorded_at, recording_id);
-CREATE INDEX recording_by_owner ON recording (organization_id, owner_user_id, recorded_at, recording_id);
+CREATE INDEX recording_by_time ON recording (organization_id, recorded_at, recording_id) WHERE deleted_at IS NULL;
+CREATE INDEX recording_by_owner ON recording (organization_id, owner_user_id, recorded_at, recording_id)
+    WHERE deleted_at IS NULL;
 
 -- What each day was like, in the organization's time zone: a row for each day on which something changed.
 CREATE TABLE organization_day (

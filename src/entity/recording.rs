@@ -29,6 +29,8 @@ pub struct Model {
     pub recorded_at: DateTime<Utc>,
     /// When it was registered.
     pub created_at: DateTime<Utc>,
+    /// When it was deleted; its id is not given again.
+    pub deleted_at: Option<DateTime<Utc>>,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

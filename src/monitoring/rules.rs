@@ -69,6 +69,14 @@ pub fn same_session(session: &room_session::Model, workspace_id: Uuid, host_user
     )
 }
 
+/// Whether a recording is still there. One that was deleted is not there for anybody, and does not come back.
+pub fn kept(recording: &recording::Model) -> Result<(), Error> {
+    match recording.deleted_at {
+        None => Ok(()),
+        Some(_) => Err(Error::RecordingNotFound { recording_id: recording.recording_id.clone() }),
+    }
+}
+
 /// Whether a report is about the recording that has its id: the same owner and, where it says them, the same room and session.
 pub fn same_recording(
     recording: &recording::Model,
@@ -199,13 +207,17 @@ mod tests {
             length_seconds: 0,
             recorded_at: DateTime::UNIX_EPOCH,
             created_at: DateTime::UNIX_EPOCH,
+            deleted_at: None,
         };
         assert!(same_recording(&recording, "ann", Some(room), Some("s")).is_ok());
         assert!(same_recording(&recording, "ann", None, None).is_ok());
         let all = ["owner_user_id", "workspace_id", "session_id"];
         assert_eq!(faults(same_recording(&recording, "bob", Some(other), Some("t"))), all);
+        assert!(kept(&recording).is_ok());
         (recording.workspace_id, recording.session_id) = (None, None);
         assert_eq!(faults(same_recording(&recording, "ann", Some(room), Some("s"))), all[1..]);
+        recording.deleted_at = Some(DateTime::UNIX_EPOCH);
+        assert!(matches!(kept(&recording), Err(Error::RecordingNotFound { recording_id }) if recording_id == "r"));
     }
 
     proptest! {

@@ -33,6 +33,11 @@ fn is_under_way() -> SimpleExpr {
     Expr::cust("room_session.ended_at IS NULL")
 }
 
+/// Written out, not bound, for the same reason.
+fn is_kept() -> SimpleExpr {
+    Expr::cust("recording.deleted_at IS NULL")
+}
+
 /// Whether a row stands beyond a position in a list that begins with the latest.
 fn beyond(at: impl IntoColumnRef, id: impl IntoColumnRef, after: &Position) -> SimpleExpr {
     let place = Expr::tuple([Expr::val(after.0), Expr::val(after.1.clone())]);
@@ -143,7 +148,7 @@ pub async fn list_sessions(
         .await
 }
 
-/// Finds a recording.
+/// Finds a recording, also one that was deleted.
 pub async fn find_recording(
     connection: &impl ConnectionTrait,
     scope: Scope,
@@ -178,9 +183,14 @@ pub async fn update_recording<A>(
     Ok(())
 }
 
-/// Deletes a recording and gives its storage back, once.
+/// Deletes a recording and gives its storage back, once. Its id stays, without what people wrote.
 pub async fn delete_recording<A>(unit: &mut Unit<'_, A>, row: &recording::Model) -> Result<(), Error> {
-    let deleted = recording::Entity::delete_by_id((row.organization_id, row.recording_id.clone()))
+    let deleted = recording::Entity::update_many()
+        .filter(R::OrganizationId.eq(row.organization_id))
+        .filter(R::RecordingId.eq(row.recording_id.clone()))
+        .filter(is_kept())
+        .col_expr(R::DeletedAt, Expr::value(unit.now))
+        .col_expr(R::Title, Expr::value(""))
         .exec(unit.transaction())
         .await?;
     if deleted.rows_affected != 1 {
@@ -190,7 +200,7 @@ pub async fn delete_recording<A>(unit: &mut Unit<'_, A>, row: &recording::Model)
     Ok(())
 }
 
-/// Lists recordings, all or those of a user, after a position, the latest first.
+/// Lists recordings that were not deleted, all or those of a user, after a position, the latest first.
 pub async fn list_recordings(
     connection: &impl ConnectionTrait,
     scope: Scope,
@@ -198,7 +208,7 @@ pub async fn list_recordings(
     after: Option<&Position>,
     limit: u64,
 ) -> Result<Vec<recording::Model>, DbErr> {
-    let mut rows = recording::Entity::find().filter(R::OrganizationId.eq(scope.organization_id()));
+    let mut rows = recording::Entity::find().filter(R::OrganizationId.eq(scope.organization_id())).filter(is_kept());
     if let Some(owner_user_id) = owner_user_id {
         rows = rows.filter(R::OwnerUserId.eq(owner_user_id));
     }

@@ -736,6 +736,45 @@ database_tests! {
         world.end().await;
     }
 
+    async fn a_deleted_recording_does_not_come_back(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let bob = ann.brings("bob", "member").await;
+        let zed = world.person("zed").founds("Zeta").await;
+        let meetings = backend_of(&world, &ann);
+        for (recording, size) in [("rec-1", 500), ("rec-2", 7)] {
+            meetings.registers(meetings.recording(recording, "bob", size)).await.expect("registered");
+        }
+        let deleted = ann.deletes("rec-1").await.expect("deleted");
+        assert_eq!((deleted.title.as_str(), deleted.size_bytes), ("Stand-up", 500));
+        assert_eq!(ann.counters().await, (7, 1, 0));
+        let kept = events(&world, &ann).await;
+
+        // The meeting backend, late, says how large it became: also in a rehearsal, and of another owner.
+        world.pass(TimeDelta::minutes(5));
+        for late in [
+            meetings.recording("rec-1", "bob", 900),
+            meetings.recording("rec-1", "bob", 500),
+            meetings.recording("rec-1", "cas", 900),
+            pb::RegisterRecordingRequest { validate_only: true, ..meetings.recording("rec-1", "bob", 900) },
+        ] {
+            let refused = meetings.registers(late).await.expect_err("deleted");
+            assert_eq!((refused.is(), refused.metadata["recording_id"].as_str()), (NO_RECORDING, "rec-1"));
+        }
+        for person in [&ann, &bob, &meetings] {
+            assert_eq!(person.deletes("rec-1").await.expect_err("deleted").is(), NO_RECORDING);
+            assert_eq!(person.sees_recordings("").await.expect("listed"), ["rec-2"]);
+            assert_eq!(person.sees_recordings("bob").await.expect("listed"), ["rec-2"]);
+        }
+        assert_eq!((events(&world, &ann).await, ann.counters().await), (kept, (7, 1, 0)));
+        // What it was about is forgotten; what another organization calls by its id is another recording.
+        assert_eq!(world.number("SELECT count(*) FROM recording WHERE title = ''").await, 1);
+        let elsewhere = backend_of(&world, &zed);
+        elsewhere.registers(elsewhere.recording("rec-1", "zed", 1)).await.expect("registered");
+        assert_eq!(zed.counters().await, (1, 1, 0));
+        world.end().await;
+    }
+
     async fn what_went_on_stays_when_its_room_or_its_host_is_gone(backend: Backend) {
         let world = World::with(backend, roomy()).await;
         let ann = world.person("ann").founds("Acme").await;

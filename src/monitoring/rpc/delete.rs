@@ -28,6 +28,7 @@ impl Command for DeleteRecording {
         let missing = || Error::RecordingNotFound { recording_id: self.recording_id.clone() };
         let found = store::find_recording(unit.transaction(), unit.scope(), &self.recording_id).await?;
         let row = found.ok_or_else(missing)?;
+        rules::kept(&row)?;
         if let MemberOrService::Member(member) = &unit.actor {
             rules::may_manage(&member.role, &member.membership.user_id, &row.owner_user_id, missing)?;
         }

@@ -87,6 +87,7 @@ impl RegisterRecording {
             length_seconds: self.length_seconds,
             recorded_at: self.recorded.unwrap_or(unit.now),
             created_at: unit.now,
+            deleted_at: None,
         };
         store::insert_recording(unit, row.clone()).await?;
         unit.record(registered(&row, 0));
@@ -95,6 +96,7 @@ impl RegisterRecording {
 
     /// Of a recording that is known its room is not looked at again: the recording stays when the room is deleted.
     async fn correct(&self, unit: &mut Unit<'_, Trusted>, found: recording::Model) -> Result<recording::Model, Error> {
+        rules::kept(&found)?;
         rules::same_recording(&found, &self.owner_user_id, self.workspace_id, self.session_id.as_deref())?;
         let row = recording::Model {
             title: self.title.clone(),

@@ -272,8 +272,9 @@ pub(crate) async fn recount(database: &DatabaseConnection, top: &str) {
         (
             "an organization whose counters of recordings or of their storage are wrong",
             "SELECT count(*) FROM organization o WHERE recordings <> (SELECT count(*) FROM recording r \
-                 WHERE r.organization_id = o.organization_id) OR storage_bytes <> (SELECT coalesce(sum(size_bytes), 0) \
-                 FROM recording r WHERE r.organization_id = o.organization_id)"
+                 WHERE r.organization_id = o.organization_id AND r.deleted_at IS NULL) OR storage_bytes <> \
+                 (SELECT coalesce(sum(size_bytes), 0) FROM recording r \
+                 WHERE r.organization_id = o.organization_id AND r.deleted_at IS NULL)"
                 .to_owned(),
         ),
         (
