@@ -160,6 +160,9 @@ CREATE INDEX room_session_live ON room_session (organization_id, started_at, ses
 CREATE INDEX room_session_live_by_host ON room_session (organization_id, host_user_id, started_at, session_id)
     WHERE ended_at IS NULL;
 CREATE INDEX room_session_by_host ON room_session (organization_id, host_user_id, started_at, session_id);
+CREATE INDEX room_session_live_by_room ON room_session (organization_id, workspace_id, started_at, session_id)
+    WHERE ended_at IS NULL;
+CREATE INDEX room_session_by_room ON room_session (organization_id, workspace_id, started_at, session_id);
 
 CREATE TABLE recording (
     organization_id uuid        NOT NULL REFERENCES organization (organization_id) ON DELETE CASCADE,
@@ -183,6 +186,8 @@ CREATE TABLE recording (
 
 CREATE INDEX recording_by_time ON recording (organization_id, recorded_at, recording_id) WHERE deleted_at IS NULL;
 CREATE INDEX recording_by_owner ON recording (organization_id, owner_user_id, recorded_at, recording_id)
+    WHERE deleted_at IS NULL;
+CREATE INDEX recording_by_room ON recording (organization_id, workspace_id, recorded_at, recording_id)
     WHERE deleted_at IS NULL;
 
 -- What each day was like, in the organization's time zone: a row for each day on which something changed.

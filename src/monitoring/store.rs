@@ -24,8 +24,19 @@ pub type Position = (DateTime<Utc>, String);
 pub struct Sessions {
     /// Only those that this user hosts.
     pub host_user_id: Option<String>,
+    /// Only those of this room.
+    pub workspace_id: Option<Uuid>,
     /// Only those under way.
     pub live_only: bool,
+}
+
+/// Which recordings a list shows.
+#[derive(Clone, Debug)]
+pub struct Recordings {
+    /// Only those of this user.
+    pub owner_user_id: Option<String>,
+    /// Only those of this room or workspace.
+    pub workspace_id: Option<Uuid>,
 }
 
 /// Written out, not bound: only so can PostgreSQL tell that a partial index has all the rows that are asked for.
@@ -133,6 +144,9 @@ pub async fn list_sessions(
     if let Some(host_user_id) = &sessions.host_user_id {
         rows = rows.filter(S::HostUserId.eq(host_user_id.clone()));
     }
+    if let Some(workspace_id) = sessions.workspace_id {
+        rows = rows.filter(S::WorkspaceId.eq(workspace_id));
+    }
     if sessions.live_only {
         rows = rows.filter(is_under_way());
     }
@@ -200,17 +214,20 @@ pub async fn delete_recording<A>(unit: &mut Unit<'_, A>, row: &recording::Model)
     Ok(())
 }
 
-/// Lists recordings that were not deleted, all or those of a user, after a position, the latest first.
+/// Lists recordings that were not deleted, after a position, the latest first.
 pub async fn list_recordings(
     connection: &impl ConnectionTrait,
     scope: Scope,
-    owner_user_id: Option<&str>,
+    recordings: &Recordings,
     after: Option<&Position>,
     limit: u64,
 ) -> Result<Vec<recording::Model>, DbErr> {
     let mut rows = recording::Entity::find().filter(R::OrganizationId.eq(scope.organization_id())).filter(is_kept());
-    if let Some(owner_user_id) = owner_user_id {
-        rows = rows.filter(R::OwnerUserId.eq(owner_user_id));
+    if let Some(owner_user_id) = &recordings.owner_user_id {
+        rows = rows.filter(R::OwnerUserId.eq(owner_user_id.clone()));
+    }
+    if let Some(workspace_id) = recordings.workspace_id {
+        rows = rows.filter(R::WorkspaceId.eq(workspace_id));
     }
     if let Some(after) = after {
         rows = rows.filter(beyond(R::RecordedAt, R::RecordingId, after));

@@ -770,6 +770,12 @@ database_tests! {
                 } else if what == "ListMembers.workspace_id" {
                     let listed = pb::ListMembersResponse::decode(answered.outcome.unwrap()).unwrap();
                     assert!(listed.members.is_empty(), "{what}");
+                } else if what == "ListSessions.workspace_id" {
+                    let listed = pb::ListSessionsResponse::decode(answered.outcome.unwrap()).unwrap();
+                    assert!(listed.sessions.is_empty(), "{what}");
+                } else if what == "ListRecordings.workspace_id" {
+                    let listed = pb::ListRecordingsResponse::decode(answered.outcome.unwrap()).unwrap();
+                    assert!(listed.recordings.is_empty(), "{what}");
                 } else if what == "CheckPermissions.user_id" {
                     let checked = pb::CheckPermissionsResponse::decode(answered.outcome.unwrap()).unwrap();
                     assert!(checked.role.is_empty() && checked.checks.iter().all(|check| !check.allowed));

@@ -135,6 +135,28 @@ impl Person {
         answer(self.monitoring().list_sessions(request).await)
     }
 
+    /// The ids of the sessions, and of the recordings, that they are shown of a room.
+    async fn sees_of(&self, room: &str, user: &str, live_only: bool) -> Result<[Vec<String>; 2], Refused> {
+        let sessions = pb::ListSessionsRequest {
+            workspace_id: room.into(),
+            host_user_id: user.into(),
+            live_only,
+            ..self.sessions_request()
+        };
+        let recordings = pb::ListRecordingsRequest {
+            organization_id: self.organization_id.clone(),
+            workspace_id: room.into(),
+            owner_user_id: user.into(),
+            ..Default::default()
+        };
+        let sessions = self.lists(sessions).await?.sessions;
+        let recordings = answer(self.monitoring().list_recordings(recordings).await)?.recordings;
+        Ok([
+            sessions.into_iter().map(|session| session.session_id).collect(),
+            recordings.into_iter().map(|recording| recording.recording_id).collect(),
+        ])
+    }
+
     /// The ids of the sessions that they are shown.
     async fn sees(&self, host: &str, live_only: bool) -> Result<Vec<String>, Refused> {
         let request = pb::ListSessionsRequest { host_user_id: host.into(), live_only, ..self.sessions_request() };
@@ -182,6 +204,7 @@ impl Person {
             page_size,
             page_token: page_token.into(),
             owner_user_id: owner.into(),
+            ..Default::default()
         };
         answer(self.monitoring().list_recordings(request).await)
     }
@@ -421,6 +444,7 @@ database_tests! {
         for other in [
             pb::ListSessionsRequest { live_only: true, ..again.clone() },
             pb::ListSessionsRequest { host_user_id: "ann".into(), ..again.clone() },
+            pb::ListSessionsRequest { workspace_id: room.clone(), ..again.clone() },
             pb::ListSessionsRequest { page_token: "x".into(), ..again.clone() },
         ] {
             let refused = ann.lists(other).await.expect_err("of another list");
@@ -430,6 +454,83 @@ database_tests! {
         assert_eq!(refused.is(), (Code::InvalidArgument, "PAGE_TOKEN_INVALID"));
         let refused = ann.lists(pb::ListSessionsRequest { page_size: -1, ..again }).await.expect_err("no size");
         assert_faults(&refused, "page_size");
+        world.end().await;
+    }
+
+    async fn what_goes_on_in_one_room_is_listed(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let bob = ann.brings("bob", "member").await;
+        let zed = world.person("zed").founds("Zeta").await;
+        let meetings = backend_of(&world, &ann);
+        let elsewhere = backend_of(&world, &zed);
+        let atrium = place(&world, &ann, Kind::Room, "atrium").await;
+        let bridge = place(&world, &ann, Kind::Room, "bridge").await;
+        let zoo = place(&world, &zed, Kind::Room, "zoo").await;
+        let happenings = [
+            (&meetings, &atrium, "a1", "ann"),
+            (&meetings, &bridge, "b1", "bob"),
+            (&meetings, &atrium, "a2", "bob"),
+            (&meetings, &atrium, "a3", "ann"),
+            (&elsewhere, &zoo, "z1", "zed"),
+        ];
+        for (reporter, room, id, by) in happenings {
+            reporter.starts(reporter.start(id, room, by)).await.expect("started");
+            let recording =
+                pb::RegisterRecordingRequest { workspace_id: room.clone(), ..reporter.recording(id, by, 1) };
+            reporter.registers(recording).await.expect("registered");
+            world.pass(TimeDelta::seconds(1));
+        }
+        meetings.registers(meetings.recording("nowhere", "ann", 1)).await.expect("registered");
+        meetings.ends("a1", None).await.expect("ended");
+        let of = |sessions: &[&str], recordings: &[&str]| {
+            Ok([sessions, recordings].map(|ids| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()))
+        };
+        for everybody in [&ann, &meetings] {
+            assert_eq!(everybody.sees_of(&atrium, "", false).await, of(&["a3", "a2", "a1"], &["a3", "a2", "a1"]));
+            assert_eq!(everybody.sees_of(&atrium, "", true).await, of(&["a3", "a2"], &["a3", "a2", "a1"]));
+            assert_eq!(everybody.sees_of(&atrium, "ann", true).await, of(&["a3"], &["a3", "a1"]));
+            assert_eq!(everybody.sees_of(&bridge, "", false).await, of(&["b1"], &["b1"]));
+            for nothing in [&zoo, &tenantry::id::new(world.clock.now()).to_string()] {
+                assert_eq!(everybody.sees_of(nothing, "", false).await, of(&[], &[]));
+            }
+        }
+        // A room opens nothing more to who may not monitor.
+        assert_eq!(bob.sees_of(&atrium, "", false).await, of(&["a2"], &["a2"]));
+        assert_eq!(bob.sees_of(&atrium, "ann", false).await.expect_err("not Bob's").is(), LACKS);
+        for wrong in ["atrium", &atrium.replace('-', "")] {
+            assert_faults(&ann.sees_of(wrong, "", false).await.expect_err("no id"), "workspace_id");
+            let request = pb::ListRecordingsRequest {
+                organization_id: ann.organization_id.clone(),
+                workspace_id: wrong.into(),
+                ..Default::default()
+            };
+            let refused = answer(ann.monitoring().list_recordings(request).await).expect_err("no id");
+            assert_faults(&refused, "workspace_id");
+        }
+
+        // In pages; and of what was a room, when it is gone.
+        ann.deletes("a2").await.expect("deleted");
+        world.tampers("DELETE FROM workspace").await;
+        let first = pb::ListRecordingsRequest {
+            organization_id: ann.organization_id.clone(),
+            workspace_id: atrium.clone(),
+            page_size: 1,
+            ..Default::default()
+        };
+        let page = answer(ann.monitoring().list_recordings(first.clone()).await).expect("a page");
+        assert_eq!(page.recordings[0].recording_id, "a3");
+        let next = pb::ListRecordingsRequest { page_token: page.next_page_token, ..first };
+        let rest = answer(ann.monitoring().list_recordings(next.clone()).await).expect("a page");
+        assert_eq!((rest.recordings[0].recording_id.as_str(), rest.next_page_token.as_str()), ("a1", ""));
+        let other = pb::ListRecordingsRequest { workspace_id: bridge, ..next };
+        let refused = answer(ann.monitoring().list_recordings(other).await).expect_err("of another list");
+        assert_eq!(refused.is(), (Code::InvalidArgument, "PAGE_TOKEN_INVALID"));
+        let mut request = pb::ListSessionsRequest { workspace_id: atrium, page_size: 2, ..ann.sessions_request() };
+        let page = ann.lists(request.clone()).await.expect("a page");
+        request.page_token = page.next_page_token;
+        let rest = ann.lists(request).await.expect("a page");
+        assert_eq!((page.sessions[1].session_id.as_str(), rest.sessions[0].session_id.as_str()), ("a2", "a1"));
         world.end().await;
     }
 
