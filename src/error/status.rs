@@ -328,8 +328,8 @@ impl Error {
                 C::FailedPrecondition,
                 R::RoleInUse,
                 format!(
-                    "the role {role} is held by {members} members and offered by {invitations} invitations, {domains} domains \
-                     and {join_requests} requests to join; name the role that they take instead"
+                    "the role {role} is held by {members} members, offered by (or the right of) {invitations} invitations, and \
+                     offered by {domains} domains and {join_requests} requests to join; name the role that they take instead"
                 ),
             )
             .with("role", role)

@@ -12,6 +12,7 @@ use crate::error::{Error, OnConstraint as _};
 use crate::operation::Unit;
 use crate::operation::store::write_json;
 use crate::operation::unit::Books;
+use crate::sql;
 
 /// Writes a new role.
 pub async fn insert<A>(unit: &mut Unit<'_, A>, role: &CustomRole) -> Result<(), Error> {
@@ -66,6 +67,8 @@ pub struct Uses {
     pub suspended: i64,
     /// The pending invitations that offer it, expired or not.
     pub invitations: i64,
+    /// The pending invitations to other roles that were sent by right of it, expired or not.
+    pub sent: i64,
     /// The domains by which people join in it.
     pub domains: Vec<String>,
     /// The open requests to join that are offered it.
@@ -83,6 +86,12 @@ impl Uses {
     #[must_use]
     pub fn is_offered(&self) -> bool {
         self.invitations > 0 || !self.domains.is_empty() || self.join_requests > 0
+    }
+
+    /// Whether nothing has to do with it.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.members() == 0 && self.sent == 0 && !self.is_offered()
     }
 }
 
@@ -105,6 +114,7 @@ pub async fn uses<A>(unit: &Unit<'_, A>, role: &str) -> Result<Uses, Error> {
     let active = holders.clone().filter(M::SuspendedAt.is_null()).count(connection).await?;
     let suspended = holders.filter(Expr::cust("membership.suspended_at IS NOT NULL")).count(connection).await?;
     let offers = invitation::Entity::find().filter(I::OrganizationId.eq(id)).filter(invitation_is_pending());
+    let sent = offers.clone().filter(I::InviterRole.eq(role)).filter(I::Role.ne(role)).count(connection).await?;
     let invitations = offers.filter(I::Role.eq(role)).count(connection).await?;
     let domains = organization_domain::Entity::find()
         .select_only()
@@ -121,6 +131,7 @@ pub async fn uses<A>(unit: &Unit<'_, A>, role: &str) -> Result<Uses, Error> {
         active: counted(active)?,
         suspended: counted(suspended)?,
         invitations: counted(invitations)?,
+        sent: counted(sent)?,
         domains,
         join_requests: counted(join_requests)?,
     })
@@ -148,8 +159,7 @@ pub async fn replace_held<A>(unit: &mut Unit<'_, A>, uses: &Uses, role: &str, re
     Ok(())
 }
 
-/// Has whatever offers a role offer another, from now on by right of the role in which this is done. What holders of the role
-/// have sent is judged by the role that they hold now.
+/// Has whatever offers a role offer another, from now on by right of the role in which this is done.
 pub async fn replace_offered<A>(
     unit: &Unit<'_, A>,
     role: &str,
@@ -158,16 +168,12 @@ pub async fn replace_offered<A>(
 ) -> Result<(), Error> {
     use {invitation::Column as I, join_request::Column as J, organization_domain::Column as D};
     let (id, connection) = (unit.scope().organization_id(), unit.transaction());
-    let pending = || invitation::Entity::update_many().filter(I::OrganizationId.eq(id)).filter(invitation_is_pending());
-    pending()
+    invitation::Entity::update_many()
+        .filter(I::OrganizationId.eq(id))
+        .filter(invitation_is_pending())
         .filter(I::Role.eq(role))
         .col_expr(I::Role, Expr::value(replacement))
         .col_expr(I::InviterRole, Expr::value(inviter_role))
-        .exec(connection)
-        .await?;
-    pending()
-        .filter(I::InviterRole.eq(role))
-        .col_expr(I::InviterRole, Expr::value(replacement))
         .exec(connection)
         .await?;
     organization_domain::Entity::update_many()
@@ -183,6 +189,37 @@ pub async fn replace_offered<A>(
         .filter(request_is_pending())
         .filter(J::Role.eq(role))
         .col_expr(J::Role, Expr::value(replacement))
+        .exec(connection)
+        .await?;
+    Ok(())
+}
+
+/// Has what was sent by right of a role, and could be granted by it just now, be judged by its replacement. What could not be
+/// keeps the name of the one that is gone: the replacement may be stronger, and nobody meant to send it so.
+pub async fn replace_sent<A>(unit: &Unit<'_, A>, role: &str, replacement: &str) -> Result<(), Error> {
+    use invitation::Column as I;
+    let (id, connection) = (unit.scope().organization_id(), unit.transaction());
+    let offered: Vec<String> = invitation::Entity::find()
+        .select_only()
+        .column(I::Role)
+        .distinct()
+        .filter(I::OrganizationId.eq(id))
+        .filter(invitation_is_pending())
+        .filter(I::InviterRole.eq(role))
+        .into_tuple()
+        .all(connection)
+        .await?;
+    let gone = unit.policy.role(role);
+    let good: Vec<String> = offered.into_iter().filter(|to| gone.is_some_and(|gone| gone.invites(to))).collect();
+    if good.is_empty() {
+        return Ok(());
+    }
+    invitation::Entity::update_many()
+        .filter(I::OrganizationId.eq(id))
+        .filter(invitation_is_pending())
+        .filter(I::InviterRole.eq(role))
+        .filter(I::Role.is_in(sql::padded(good)))
+        .col_expr(I::InviterRole, Expr::value(replacement))
         .exec(connection)
         .await?;
     Ok(())

@@ -298,13 +298,13 @@ impl DeleteRole {
     /// Whether the caller may give the replacement to whoever has the role; nobody may have it when there is none.
     fn may_replace(&self, unit: &Unit<'_, Member>, uses: &Uses) -> Result<(), Error> {
         let Some(replacement) = &self.replacement else {
-            if uses.members() == 0 && !uses.is_offered() {
+            if uses.is_none() {
                 return Ok(());
             }
             return Err(Error::RoleInUse {
                 role: self.role.clone(),
                 members: uses.members(),
-                invitations: uses.invitations,
+                invitations: uses.invitations + uses.sent,
                 domains: i64::try_from(uses.domains.len()).unwrap_or(i64::MAX),
                 join_requests: uses.join_requests,
             });
@@ -325,6 +325,7 @@ impl DeleteRole {
         let inviter_role = unit.actor.role.name.to_string();
         store::replace_held(unit, uses, &self.role, replacement).await?;
         store::replace_offered(unit, &self.role, replacement, &inviter_role).await?;
+        store::replace_sent(unit, &self.role, replacement).await?;
         for domain in &uses.domains {
             let (before, after) = (self.role.clone(), replacement.to_owned());
             let changes = vec![FieldChange { field: "join_role".into(), before, after }];
