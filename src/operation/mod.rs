@@ -28,7 +28,7 @@ use crate::auth::scope::{self, Author, Authorized, Scope};
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::idempotency::{self, RequestKey};
-use crate::pb::{MutationRequest, OrganizationRequest};
+use crate::pb::{MutationRequest, OrganizationRequest, Permission};
 
 use actor::Actor;
 pub use actor::{Founder, Member, MemberOrService, Newcomer, Trusted};
@@ -112,6 +112,16 @@ impl Reader<'_> {
     /// Where to read.
     pub fn connection(&self) -> &DatabaseConnection {
         self.app.database.reader()
+    }
+
+    /// Whether the caller has a permission besides the one that the RPC itself needs. Services need none.
+    pub fn needs(&self, permission: Permission) -> Result<(), Error> {
+        match self.role {
+            Some(role) if !role.allows(permission) => {
+                Err(Error::RoleLacksPermission { permission, role: role.name.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The organization; refused only where there is none, which queries that are asked there have to expect.

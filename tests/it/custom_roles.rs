@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
+use prost::Message as _;
+use sea_orm::ConnectionTrait as _;
 use tempfile::TempDir;
 use tenantry::auth::permission;
 use tenantry::pb::{self, DenialReason, Permission as P};
@@ -11,6 +13,7 @@ use tonic::Code;
 use crate::harness::methods::{Method, methods};
 use crate::harness::person::{Person, answer};
 use crate::harness::race::{at_once, spread};
+use crate::harness::raw;
 use crate::harness::refused::{Refused, refused};
 use crate::harness::replay::replay;
 use crate::harness::tenant::id_of;
@@ -566,6 +569,146 @@ database_tests! {
         world.execute("DELETE FROM join_request").await.expect("behind the scenes");
         assert_eq!(ann.tries_to_drop("org:crew", "").await, Ok((0, 0)));
         assert!(ann.role_named("org:lead").await.invites.is_empty());
+        world.end().await;
+    }
+
+    async fn what_was_sent_by_right_of_a_role_keeps_it_or_goes_by_its_replacement(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let inviting = |name: &str, to: &[&str]| listing(name, &[P::OrganizationRead, P::MembersInvite], [to, &[], &[], &[]]);
+        for name in ["org:crew", "org:desk", "org:rest"] {
+            ann.defines(role(name, &[P::OrganizationRead])).await;
+        }
+        ann.defines(inviting("org:temp", &["org:crew", "org:desk", "org:rest"])).await;
+        ann.defines(inviting("org:lead", &["org:crew", "org:desk"])).await;
+        let bob = ann.brings("bob", "org:temp").await;
+        let crew = bob.invites(&["cas@example.com"], "org:crew").await.remove(0);
+        let desk = bob.invites(&["dee@example.com"], "org:desk").await.remove(0);
+        let rest = bob.invites(&["eve@example.com"], "org:rest").await.remove(0);
+        ann.tries_to_change_role("bob", "member").await.expect("changed");
+        // Nobody holds it, but three may still come by its right.
+        let refused = ann.tries_to_drop("org:temp", "").await.expect_err("in use");
+        assert_eq!((refused.is(), refused.metadata["members"].as_str(), refused.metadata["invitations"].as_str()), (IN_USE, "0", "3"));
+        // One of them not any more; the replacement could send it, but nobody in it has.
+        ann.tries_to_redefine(&["invites"], inviting("org:temp", &["org:crew", "org:rest"])).await.expect("less");
+        assert_eq!(world.person("dee").tries_to_accept(&desk.token).await.expect_err("not any more").is(), NOT_GRANTABLE);
+        assert_eq!(ann.tries_to_drop("org:temp", "org:lead").await, Ok((0, 0)));
+        assert_eq!(world.person("cas").accepts(&crew.token).await.role, "org:crew");
+        assert_eq!(world.person("dee").tries_to_accept(&desk.token).await.expect_err("still not").is(), NOT_GRANTABLE);
+        assert_eq!(world.person("eve").tries_to_accept(&rest.token).await.expect_err("not by the replacement").is(), NOT_GRANTABLE);
+        let right = |sent: &pb::InvitedMember| sent.invitation.as_ref().expect("an invitation").invitation_id.clone();
+        assert_eq!(ann.invitation(&right(&desk)).await.expect("found").inviter_role, "org:temp");
+        assert_eq!(ann.invitation(&right(&rest)).await.expect("found").inviter_role, "org:lead");
+        // Ann sends it anew, by her own right.
+        let again = ann.tries_to_resend(&right(&desk)).await.expect("resent");
+        assert_eq!(world.person("dee").accepts(&again.token).await.role, "org:desk");
+        replay(&world, &ann.organization_id).await;
+        world.end().await;
+    }
+
+    async fn members_and_invitations_are_shown_only_to_roles_that_list_them(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let berlin = ann.tries_to_make(pb::WorkspaceKind::Workspace, "Berlin").await.expect("made").workspace_id;
+        ann.defines(role("org:rooms", &[P::OrganizationRead, P::WorkspacesListAll])).await;
+        ann.defines(role("org:people", &[P::OrganizationRead, P::MembersList])).await;
+        ann.defines(role("org:both", &[P::OrganizationRead, P::WorkspacesListAll, P::MembersList, P::InvitationsList])).await;
+        let rex = ann.brings("rex", "org:rooms").await;
+        let pam = ann.brings("pam", "org:people").await;
+        let bea = ann.brings("bea", "org:both").await;
+        ann.invites(&["cas@example.com"], "member").await;
+        let crm = Person { organization_id: ann.organization_id.clone(), ..world.service("crm") };
+        for id in [berlin.as_str(), "0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f70"] {
+            let refused = rex.tries_to_list_workspace_members(id, 0, "").await.expect_err("no members for rex");
+            assert_eq!((refused.is(), refused.metadata["permission"].as_str(), refused.metadata["role"].as_str()), (LACKS, "members_list", "org:rooms"));
+        }
+        for caller in [&bea, &crm] {
+            caller.tries_to_list_workspace_members(&berlin, 0, "").await.expect("listed");
+        }
+        let pending = |states: &[pb::MemberState]| pb::ListMembersRequest {
+            states: states.iter().map(|state| i32::from(*state)).collect(),
+            ..Default::default()
+        };
+        let (active, expected) = (pb::MemberState::Active, pb::MemberState::Pending);
+        for states in [&[expected][..], &[active, expected]] {
+            let refused = pam.tries_to_list(&pending(states)).await.expect_err("no invitations for pam");
+            assert_eq!((refused.is(), refused.metadata["permission"].as_str(), refused.metadata["role"].as_str()), (LACKS, "invitations_list", "org:people"));
+            for caller in [&bea, &crm] {
+                assert_eq!(caller.tries_to_list(&pending(states)).await.expect("listed").members.len(), if states.len() == 1 { 1 } else { 5 });
+            }
+        }
+        assert_eq!(pam.tries_to_list(&pending(&[active])).await.expect("listed").members.len(), 4);
+        world.end().await;
+    }
+
+    async fn a_refusal_fits_the_headers_however_many_roles_there_are(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        for number in 0..50 {
+            ann.defines(role(&format!("org:{}{number:02}", "r".repeat(34)), &[P::OrganizationRead])).await;
+        }
+        let updates = ["one", "two", "three"].map(|name| pb::MemberRoleUpdate {
+            user_id: name.into(), role: format!("org:{name}"), ..Default::default()
+        });
+        let request = pb::BatchUpdateMemberRolesRequest {
+            organization_id: ann.organization_id.clone(), updates: updates.into(), ..Default::default()
+        };
+        let path = "/tenantry.v1.MembershipService/BatchUpdateMemberRoles";
+        let answered = raw::send(&world.channel(), path, &ann.identity, &request.encode_to_vec()).await;
+        assert!(answered.header_bytes <= 8192, "{} bytes of headers", answered.header_bytes);
+        let refused = self::refused(&answered.outcome.expect_err("unknown roles"));
+        assert_eq!((refused.is(), refused.fields.len()), (FIELDS, 3));
+        assert!(refused.message.contains("must be one of owner, admin, member, or one of the organization's own"), "{}", refused.message);
+        // Admins would grant fifty powers that they have not: some are named, and how many there are.
+        let names: Vec<String> = ann.roles().await.into_iter().filter(|role| role.custom).map(|role| role.role).collect();
+        let strong = pb::Role { removes: names, managed_by: texts(&["admin", "member"]), ..role("org:strong", &[P::MembersRemove]) };
+        ann.tries_to_drop(&strong.removes[0], "").await.expect("deleted");
+        let strong = pb::Role { removes: strong.removes[1..].to_vec(), ..strong };
+        let request = pb::CreateRoleRequest { organization_id: ann.organization_id.clone(), role: Some(strong), ..Default::default() };
+        let path = "/tenantry.v1.MembershipService/CreateRole";
+        let answered = raw::send(&world.channel(), path, &ann.identity, &request.encode_to_vec()).await;
+        assert!(answered.header_bytes <= 8192, "{} bytes of headers", answered.header_bytes);
+        let refused = self::refused(&answered.outcome.expect_err("beyond admins"));
+        assert_eq!((refused.is(), refused.fields.clone()), (FIELDS, texts(&["role.managed_by[0]"])));
+        world.end().await;
+    }
+
+    async fn what_another_may_is_told_by_their_role_as_it_is_when_they_hold_it(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        ann.defines(role("org:desk", &[P::OrganizationRead, P::AuditLogRead])).await;
+        ann.brings("bob", "member").await;
+        let crm = Person { organization_id: ann.organization_id.clone(), ..world.service("crm") };
+        if let Backend::Postgres = backend {
+            // The memberships are locked, so that the role shrinks and Bob takes it while the service's question waits for his.
+            let database = world.database().await;
+            database.execute_unprepared("BEGIN").await.expect("begun");
+            database.execute_unprepared("LOCK TABLE membership IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+            let asking = tokio::spawn({
+                let crm = crm.clone();
+                async move { crm.checks("bob", &[P::AuditLogRead]).await }
+            });
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while world.number(waiting).await == 0 {
+                tokio::task::yield_now().await;
+            }
+            let shrunk = r#"UPDATE custom_role SET definition = '{"permissions":["organization_read"],"invites":[],"changes":[],"removes":[],"managed_by":[]}'"#;
+            database.execute_unprepared(shrunk).await.expect("shrunk");
+            database.execute_unprepared("UPDATE membership SET role = 'org:desk' WHERE user_id = 'bob'").await.expect("given");
+            database.execute_unprepared("COMMIT").await.expect("committed");
+            database.close().await.expect("a connection can be closed");
+            let told = asking.await.expect("asked");
+            assert!(told.role == "org:desk" && !told.checks[0].allowed, "he never had it: {told:?}");
+            // The books know nothing of this.
+            world.execute("UPDATE membership SET role = 'member' WHERE user_id = 'bob'").await.expect("taken back");
+        }
+        ann.tries_to_redefine(&["permissions"], role("org:desk", &[P::OrganizationRead])).await.expect("shrunk");
+        ann.tries_to_change_role("bob", "org:desk").await.expect("changed");
+        for caller in [&ann, &crm] {
+            let told = caller.checks("bob", &[P::AuditLogRead, P::OrganizationRead, P::AuditLogRead]).await;
+            assert_eq!(told.checks.iter().map(|check| check.allowed).collect::<Vec<_>>(), [false, true, false]);
+            assert_eq!((told.checks[0].roles.clone(), &told.checks[0]), (texts(&["owner", "admin"]), &told.checks[2]));
+        }
         world.end().await;
     }
 

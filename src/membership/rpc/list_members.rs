@@ -76,6 +76,9 @@ impl Query for ListMembers {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        if self.expected {
+            reader.needs(pb::Permission::InvitationsList)?;
+        }
         let (connection, scope, listing) = (reader.connection(), reader.scope, &self.listing);
         if let Some(workspace_id) = listing.workspace_id
             && find_seen(reader, workspace_id).await?.is_none()

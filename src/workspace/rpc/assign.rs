@@ -46,6 +46,7 @@ impl Query for ListWorkspaceMembers {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        reader.needs(pb::Permission::MembersList)?;
         find_seen(reader, self.workspace_id).await?.ok_or_else(|| missing(self.workspace_id))?;
         let (after, limit) = (self.page.after.as_ref(), self.page.size + 1);
         let size = reader.organization()?.active_members;
