@@ -82,7 +82,6 @@ fn with(mut payload: serde_json::Value, key: &str, value: &str) -> serde_json::V
 }
 
 database_tests! {
-    #[expect(clippy::too_many_lines, reason = "one story, in which every RPC that changes something has its place")]
     async fn workspaces_roles_and_settings_write_what_happened(backend: Backend) {
         let world = big_world(backend).await;
         let ann = world.person("ann").founds("Acme").await;

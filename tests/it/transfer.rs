@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn lines(lines: &[Value]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.iter().flat_map(|line| [line.to_string(), "\n".to_owned()]).collect()
 }
 
 fn in_days(days: i64) -> String {
@@ -54,6 +54,7 @@ fn invitation(id: &str, name: &str, role: &str, expire_time: &str) -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "said where it is used, as json!")]
 fn with(mut line: Value, more: Value) -> Value {
     let more = more.as_object().expect("an object").clone();
     line.as_object_mut().expect("an object").extend(more);

@@ -147,7 +147,7 @@ fn grantable(fields: &mut Fields, key: &str, text: &str) -> String {
     match found {
         None => fields.fault(key, "is not a permission"),
         Some(found) if custom::NEVER.contains(&found) => {
-            fields.fault(key, format!("{text} is for roles of the role policy only"))
+            fields.fault(key, format!("{text} is for roles of the role policy only"));
         }
         Some(_) => {}
     }
