@@ -152,8 +152,8 @@ database_tests! {
         assert_eq!((overview.seat_usage.clone(), overview.subscription.clone()), (None, None));
         let expected = [("owner", "Owner", 1), ("admin", "Admin", 0), ("member", "Member", 0), ("org:desk", "Front desk", 1)];
         assert_eq!(roles(&overview), expected);
-        // Whether the plan costs something is the state of billing too.
-        assert_eq!(bob.steps().await, "profile logo second +invite billing");
+        // Whether the plan costs something is the state of billing too, and the profile is not for them.
+        assert_eq!(bob.steps().await, "profile logo second +invite");
         assert_eq!(ann.steps().await, "profile logo second +invite billing payment");
         world.end().await;
     }

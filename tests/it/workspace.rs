@@ -211,7 +211,7 @@ database_tests! {
             json!([{"field": "slug", "before": "daily-stand-up", "after": "standup"}])
         );
         let refused = meetings.tries_to_look_up("daily-stand-up").await.expect_err("free again");
-        assert_eq!((refused.is(), refused.metadata["workspace_id"].as_str()), (MISSING, "daily-stand-up"));
+        assert_eq!((refused.is(), refused.metadata["slug"].as_str()), (MISSING, "daily-stand-up"));
         assert_eq!(meetings.tries_to_look_up("standup").await, Ok(renamed));
         let wish = pb::Workspace { slug: "standup".into(), ..other.clone() };
         let refused = zed.tries_to_update_workspace(&["slug"], wish).await.expect_err("taken");
@@ -778,7 +778,8 @@ database_tests! {
             .await;
         world
             .tampers(
-                "INSERT INTO recording SELECT organization_id, session_id, workspace_id, session_id, host_user_id, '', 0, 0, \
+                "INSERT INTO recording (organization_id, recording_id, workspace_id, session_id, owner_user_id, title, size_bytes, \
+                 length_seconds, recorded_at, created_at) SELECT organization_id, session_id, workspace_id, session_id, host_user_id, '', 0, 0, \
                  started_at, started_at FROM room_session",
             )
             .await;
