@@ -84,8 +84,7 @@ pub struct Checker<'a> {
     roles: Keys,
     workspaces: Keys,
     users: Keys,
-    /// Of members and of open invitations; an invitation's lines are in `invited` too.
-    addresses: Keys,
+    /// The addresses of pending invitations. A member may have one of them too: addresses change when people sign in.
     invited: Keys,
     invitation_ids: Keys,
     /// Roles that custom roles name, which may stand on later lines.
@@ -108,7 +107,6 @@ impl<'a> Checker<'a> {
             roles: Keys::default(),
             workspaces: Keys::default(),
             users: Keys::default(),
-            addresses: Keys::default(),
             invited: Keys::default(),
             invitation_ids: Keys::default(),
             named_roles: Vec::new(),
@@ -282,13 +280,6 @@ impl<'a> Checker<'a> {
         if let Err(earlier) = self.users.take(organization_id, &member.user_id, line) {
             self.faults.note(line, format!("user_id: is a member already, by line {earlier}"));
         }
-        let address = &member.email.normalized;
-        // Two members may have one address; only an invitation to it would be to who is a member already.
-        if self.addresses.take(organization_id, address, line).is_err()
-            && let Some(earlier) = self.invited.line(organization_id, address)
-        {
-            self.faults.note(line, format!("email: is invited on line {earlier}, and nobody is both"));
-        }
         self.known_role(line, organization_id, &member.role);
         self.known_workspaces(line, organization_id, &member.workspace_ids);
     }
@@ -308,12 +299,12 @@ impl<'a> Checker<'a> {
         if invitation.state != State::Pending {
             return;
         }
-        let address = &invitation.email.normalized;
-        match self.addresses.take(organization_id, address, line) {
-            Ok(()) => drop(self.invited.take(organization_id, address, line)),
-            Err(earlier) => {
-                self.faults.note(line, format!("email: is a member's or invited already, by line {earlier}"));
-            }
+        if let Err(earlier) = self.invited.take(organization_id, &invitation.email.normalized, line) {
+            self.faults.note(line, format!("email: is invited already, by line {earlier}"));
+        }
+        // One that has expired waits for nothing but being sent again, which judges its role.
+        if !holds_seat {
+            return;
         }
         self.known_role(line, organization_id, &invitation.role);
         if invitation.inviter_role.is_none() && inviter_role(self.rules.policy, &invitation.role).is_none() {

@@ -43,7 +43,7 @@ pub enum TransferError {
         source: std::io::Error,
     },
     /// The file has faults.
-    #[error("{0} faults; nothing was written")]
+    #[error("{0} faults; nothing was written this time")]
     Faulty(u64),
     /// The file was changed while it was read.
     #[error("the file was changed while it was being imported; what was written of it stays")]

@@ -40,6 +40,11 @@ impl Source {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self, TransferError> {
         let file = File::open(path).map_err(failed(path))?;
+        // What can be read once alone would be empty when it is written, having been checked.
+        if !file.metadata().map_err(failed(path))?.is_file() {
+            let fault = "must be a file, which can be read more than once; a pipe cannot";
+            return Err(failed(path)(io::Error::new(io::ErrorKind::InvalidInput, fault)));
+        }
         let file = BufReader::with_capacity(1 << 16, file);
         Ok(Self { path: path.to_owned(), file, next: At { line: 1, offset: 0 }, line: Vec::new() })
     }

@@ -219,12 +219,10 @@ database_tests! {
                 "13: slug: must be 3 to 63",
                 "14: permissions[0]: is not a permission",
                 "14: permissions[1]: roles_manage is for roles of the role policy only",
-                "15: email: is a member's or invited already, by line 11",
                 "17: expire_time: must be a time",
-                "18: email: is a member's or invited already, by line 16",
+                "18: email: is invited already, by line 16",
                 "18: role: no line before this one defines `org:z`",
                 "18: workspace_ids: no line before this one is workspace",
-                "19: email: is invited on line 16, and nobody is both",
                 "20: organization_id: must be a UUID",
                 "20: user_id: must be said",
                 "21: kind: must be one of",
@@ -237,7 +235,8 @@ database_tests! {
             ] {
                 assert!(told.contains(expected), "{expected} is not in\n{told}");
             }
-            assert!(!told.contains("12: ") && !told.contains("16: "), "{told}");
+            // A member may have the address of somebody who is invited: addresses change when people sign in.
+            assert!(["12: ", "15: ", "16: ", "19: "].iter().all(|sound| !told.contains(sound)), "{told}");
         }
         for table in ["organization", "membership", "data_import"] {
             assert_eq!(number(&home, &format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
