@@ -221,6 +221,9 @@ impl<C: Command + NamesOrganization> Actor<C> for Newcomer {
     fn place(authorized: &Authorized, _: &C::Request, parsed: &Result<C, Error>) -> Result<Place, Error> {
         let user = authorized.user()?;
         let organization = parsed.as_ref().ok().map(|command| Scope::of_newcomer(command.organization_id()));
+        if let Some(scope) = organization {
+            tracing::Span::current().record("org", tracing::field::display(scope.organization_id()));
+        }
         // Not under the organization: whoever can guess its id must not be able to fill its rows.
         Ok(Place { organization, answers_in: id::of_user(user.user_id.as_str()) })
     }

@@ -113,7 +113,10 @@ impl<'a, A> Unit<'a, A> {
     pub(super) fn new(app: &'a App, actor: A, entry: Entry<'a, '_>) -> Result<Self, Error> {
         let Entry { transaction, author, policy, organization, now, keep } = entry;
         let organization_id = organization.map_or_else(|| id::new(now), |found| found.organization_id);
-        tracing::Span::current().record("org", tracing::field::display(organization_id));
+        if organization.is_none() {
+            // Of any other call the line that is logged says it already.
+            tracing::Span::current().record("org", tracing::field::display(organization_id));
+        }
         Ok(Self {
             app,
             actor,
