@@ -111,8 +111,8 @@ pub struct Serve {
     /// How long an invitation lives unless the call says otherwise, in days (1 to 30).
     #[arg(long, env = "TENANTRY_INVITATION_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=30))]
     pub invitation_days: u8,
-    /// Who is asked for the TXT records that prove domains: `system` (the name servers of /etc/resolv.conf), the ADDRESS[:PORT]
-    /// of a name server, or zone:FILE, a zone file that is read anew each time.
+    /// Who is asked for the TXT records that prove domains: `system` (the name servers of /etc/resolv.conf), the ADDRESS, with or
+    /// without :PORT, of a name server, or zone:FILE, a zone file that is read anew each time.
     #[arg(long, env = "TENANTRY_DNS", default_value = "system", value_name = "WHO")]
     pub dns: Dns,
     /// The clock. A manual one moves only by ClockService; it is for tests.

@@ -5,7 +5,7 @@
 //! is a fault. [`format::MANUAL`] lists the keys, for `--help` too.
 //!
 //! An import validates the whole file first ([`check`], [`conflicts`]) and then writes it in file order, in transactions of some
-//! thousand lines ([`batch`], [`write`]). Each of them moves on the row of `data_import` that has the digest of the file, so that
+//! thousand lines ([`batch`], [`mod@write`]). Each of them moves on the row of `data_import` that has the digest of the file, so that
 //! an import which was interrupted goes on where it was. The file is read anew for each pass: what is kept in memory of a line is
 //! what tells it from others. An export ([`export`]) is one snapshot, read page by page.
 
