@@ -1,8 +1,14 @@
-//! Statements of few different sizes.
+//! What statements of different tables have in common.
+//!
+//! Above all, statements of few different sizes.
 //!
 //! PostgreSQL and the driver keep every different statement prepared, and a list of another length is another statement: the
 //! sizes that batches happen to have would fill the memory of both. So lists are padded, and rows written in blocks, to
 //! powers of two.
+
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, ModelTrait};
+
+use crate::error::Error;
 
 /// A list whose length is a power of two: the last item again and again. For conditions, which do not mind.
 #[must_use]
@@ -28,6 +34,31 @@ pub fn blocks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
         rest = after;
         Some(block)
     })
+}
+
+/// Inserts rows, in blocks.
+pub async fn insert_all<M>(connection: &impl ConnectionTrait, rows: &[M]) -> Result<(), DbErr>
+where
+    M: ModelTrait + IntoActiveModel<<M::Entity as EntityTrait>::ActiveModel> + Clone,
+    <M::Entity as EntityTrait>::ActiveModel: ActiveModelTrait<Entity = M::Entity>,
+{
+    for rows in blocks(rows) {
+        let rows = rows.iter().cloned().map(M::into_active_model);
+        M::Entity::insert_many(rows).exec_without_returning(connection).await?;
+    }
+    Ok(())
+}
+
+/// The pattern of every text that contains this one, for LIKE: `%` and `_` are letters like others, escaped by `\`.
+#[must_use]
+pub fn containing(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}
+
+/// How many rows there are, as books count them.
+pub fn counted(rows: impl TryInto<i64>) -> Result<i64, Error> {
+    rows.try_into().map_err(|_| Error::defect("more rows than can be counted"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::caller::{Caller, UserCaller};
 use super::permission::Requirement;
 use super::policy::{RoleDefinition, RolePolicy};
 use crate::entity::{membership, organization};
-use crate::error::{Error, Violation};
+use crate::error::Error;
 use crate::fields::parse_uuid;
 use crate::id;
 use crate::pb::Permission;
@@ -70,12 +70,7 @@ impl Authorized {
                 Ok(Scope { organization_id: claim.id })
             }
             Caller::Service(_) => {
-                let organization_id = requested.ok_or_else(|| {
-                    Error::Fields(vec![Violation {
-                        field: "organization_id".into(),
-                        description: "must be a UUID".into(),
-                    }])
-                })?;
+                let organization_id = requested.ok_or_else(|| Error::of_field("organization_id", "must be a UUID"))?;
                 // The line that is logged for this call says it; a user's claim said it before.
                 tracing::Span::current().record("org", tracing::field::display(organization_id));
                 Ok(Scope { organization_id })

@@ -61,6 +61,12 @@ impl Plan {
     pub fn is_free(&self) -> bool {
         self.base_price_minor == 0 && self.seat_price_minor == 0
     }
+
+    /// Whether a subscription to it can have this many seats.
+    #[must_use]
+    pub fn takes(&self, seats: i64) -> bool {
+        seats >= self.minimum_seats && self.maximum_seats.is_none_or(|maximum| seats <= maximum)
+    }
 }
 
 #[derive(Deserialize)]

@@ -53,7 +53,7 @@ impl Usage {
 
     /// Whether the number of seats can become this, under this plan.
     pub fn change_total(self, plan: &Plan, seats: i64) -> Result<(), Error> {
-        if seats < plan.minimum_seats || plan.maximum_seats.is_some_and(|maximum| seats > maximum) {
+        if !plan.takes(seats) {
             return Err(Error::SeatsOutsidePlan {
                 plan_id: plan.plan.clone(),
                 requested: seats,

@@ -1,5 +1,7 @@
 //! Domains that organizations claim.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use sea_orm::entity::prelude::*;
 
@@ -39,6 +41,17 @@ pub enum JoinMode {
     Request,
     /// Join by themselves.
     Automatic,
+}
+
+/// As the log of events says it.
+impl fmt::Display for JoinMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "nobody",
+            Self::Request => "request",
+            Self::Automatic => "automatic",
+        })
+    }
 }
 
 /// Relations are followed by explicit joins on the organization's id.

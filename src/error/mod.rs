@@ -198,6 +198,16 @@ impl Error {
             _ => false,
         }
     }
+
+    /// The refusal of a request that has one fault.
+    pub fn of_field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Fields(vec![Violation { field: field.into(), description: description.into() }])
+    }
+
+    /// Nothing, or the refusal that names every item of a batch that is at fault.
+    pub fn refuse_items(field: &'static str, faults: Vec<(usize, Self)>) -> Result<(), Self> {
+        if faults.is_empty() { Ok(()) } else { Err(Self::Items { field, faults }) }
+    }
 }
 
 /// What is wrong with one field.

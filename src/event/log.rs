@@ -1,7 +1,7 @@
 //! Appends to the log.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, EntityTrait as _, IntoActiveModel as _};
+use sea_orm::ConnectionTrait;
 
 use super::Change;
 use crate::auth::scope::{Author, Scope};
@@ -30,11 +30,7 @@ pub async fn append(
     for (number, change) in (last_number + 1..).zip(changes) {
         rows.push(row(scope, author, number, change, now)?);
     }
-    for rows in sql::blocks(&rows) {
-        let rows = rows.iter().cloned().map(event::Model::into_active_model);
-        event::Entity::insert_many(rows).exec_without_returning(connection).await?;
-    }
-    Ok(())
+    Ok(sql::insert_all(connection, &rows).await?)
 }
 
 /// What happened, as the log keeps it.

@@ -6,6 +6,8 @@
 pub mod log;
 mod subject;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -391,6 +393,19 @@ pub struct FieldChange {
     pub before: String,
     /// Its value after.
     pub after: String,
+}
+
+/// Sets a field to its new value, if it has one, and notes it if it was another before.
+pub fn set<T: Clone + PartialEq + fmt::Display>(
+    changes: &mut Vec<FieldChange>,
+    field: &str,
+    new: Option<&T>,
+    current: &mut T,
+) {
+    if let Some(new) = new.filter(|new| *new != current) {
+        let before = std::mem::replace(current, new.clone()).to_string();
+        changes.push(FieldChange { field: field.to_owned(), before, after: new.to_string() });
+    }
 }
 
 #[cfg(test)]

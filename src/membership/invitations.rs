@@ -21,7 +21,7 @@ fn of(scope: Scope) -> sea_orm::Select<invitation::Entity> {
 }
 
 /// Written out, not bound: only so can PostgreSQL tell that a partial index has all the rows that are asked for.
-fn is_pending() -> SimpleExpr {
+pub(super) fn is_pending() -> SimpleExpr {
     Expr::cust("invitation.state = 'pending'")
 }
 

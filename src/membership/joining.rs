@@ -132,7 +132,7 @@ pub async fn find_invitation<A>(unit: &Unit<'_, A>, email: &str) -> Result<Optio
 }
 
 /// Written out, not bound: only so can PostgreSQL tell that a partial index has all the rows that are asked for.
-fn is_pending() -> SimpleExpr {
+pub(crate) fn is_pending() -> SimpleExpr {
     Expr::cust("join_request.state = 'pending'")
 }
 

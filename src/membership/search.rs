@@ -87,7 +87,7 @@ async fn look_up(
     after: Option<&Position>,
     limit: u64,
 ) -> Result<Vec<membership::Model>, DbErr> {
-    let pattern = Expr::col(C::SearchText).like(LikeExpr::new(pattern(&listing.search)));
+    let pattern = Expr::col(C::SearchText).like(LikeExpr::new(sql::containing(&listing.search)));
     let matching = beyond_position(scope, listing, after).filter(shown(listing)).filter(pattern);
     // The offset keeps the order out of the choice of the index.
     let among = outside(matching.offset(0).into_query(), listing, limit);
@@ -150,12 +150,6 @@ fn in_order(rows: Select<membership::Entity>, listing: &Listing) -> Select<membe
 pub(super) fn walks_to(connection: &impl ConnectionTrait, column: SimpleExpr, text: &str) -> SimpleExpr {
     match connection.get_database_backend() {
         DbBackend::Postgres => SimpleExpr::from(Func::cust("strpos").args([column, Expr::val(text.to_owned())])).gt(0),
-        _ => column.like(LikeExpr::new(pattern(text)).escape('\\')),
+        _ => column.like(LikeExpr::new(sql::containing(text)).escape('\\')),
     }
-}
-
-/// What is like every text that contains this one, `%` and `_` being letters like others.
-fn pattern(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
 }

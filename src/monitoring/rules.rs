@@ -116,10 +116,10 @@ pub fn end(
     now: DateTime<Utc>,
 ) -> Result<DateTime<Utc>, Error> {
     match reported {
-        Some(end) if end < session.started_at => Err(Error::Fields(vec![Violation {
-            field: "end_time".to_owned(),
-            description: format!("must not be before the session's start, {}", session.started_at.to_rfc3339()),
-        }])),
+        Some(end) if end < session.started_at => {
+            let start = session.started_at.to_rfc3339();
+            Err(Error::of_field("end_time", format!("must not be before the session's start, {start}")))
+        }
         Some(end) => Ok(end),
         None => Ok(now.max(session.started_at)),
     }

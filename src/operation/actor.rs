@@ -55,8 +55,7 @@ where
     C::Request: OrganizationRequest,
 {
     fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
-        let scope = authorized.scope(request.organization_id())?;
-        Ok(Place { organization: Some(scope), answers_in: scope.organization_id() })
+        Place::named(authorized, request)
     }
 
     async fn glance(app: &App, authorized: &Authorized, place: Place) -> Result<(), Error> {
@@ -103,10 +102,7 @@ where
     fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
         match authorized.caller() {
             Caller::User(_) => Err(Error::ServiceRequired),
-            Caller::Service(_) => {
-                let scope = authorized.scope(request.organization_id())?;
-                Ok(Place { organization: Some(scope), answers_in: scope.organization_id() })
-            }
+            Caller::Service(_) => Place::named(authorized, request),
         }
     }
 
@@ -141,8 +137,7 @@ where
     C::Request: OrganizationRequest,
 {
     fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
-        let scope = authorized.scope(request.organization_id())?;
-        Ok(Place { organization: Some(scope), answers_in: scope.organization_id() })
+        Place::named(authorized, request)
     }
 
     async fn glance(app: &App, authorized: &Authorized, place: Place) -> Result<(), Error> {

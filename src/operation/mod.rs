@@ -114,14 +114,14 @@ impl Reader<'_> {
         self.app.database.reader()
     }
 
-    /// Whether the caller has a permission besides the one that the RPC itself needs. Services need none.
+    /// Whether the caller sees what a permission besides the one of the RPC itself shows. Services see everything.
+    pub fn sees(&self, permission: Permission) -> bool {
+        self.role.is_none_or(|role| role.allows(permission))
+    }
+
+    /// Refuses unless the caller has a permission besides the one that the RPC itself needs. Services need none.
     pub fn needs(&self, permission: Permission) -> Result<(), Error> {
-        match self.role {
-            Some(role) if !role.allows(permission) => {
-                Err(Error::RoleLacksPermission { permission, role: role.name.to_string() })
-            }
-            _ => Ok(()),
-        }
+        self.role.map_or(Ok(()), |role| role.require(permission))
     }
 
     /// The organization; refused only where there is none, which queries that are asked there have to expect.
@@ -215,6 +215,14 @@ pub struct Place {
     pub organization: Option<Scope>,
     /// Under which key its answer is kept.
     pub answers_in: Uuid,
+}
+
+impl Place {
+    /// The organization that a request names, as far as the caller may name it.
+    fn named(authorized: &Authorized, request: &impl OrganizationRequest) -> Result<Self, Error> {
+        let scope = authorized.scope(request.organization_id())?;
+        Ok(Self { organization: Some(scope), answers_in: scope.organization_id() })
+    }
 }
 
 struct Attempt<'a, C> {

@@ -19,6 +19,7 @@ use crate::auth::scope::Scope;
 use crate::entity::{custom_role, invitation, membership, organization};
 use crate::error::Error;
 use crate::organization::days::{self, Tally};
+use crate::sql;
 
 /// Finds the organization.
 pub async fn find(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
@@ -155,7 +156,7 @@ pub async fn release_expired(
         .col_expr(C::HoldsSeat, Expr::value(false))
         .exec(connection)
         .await?;
-    counted(released.rows_affected)
+    sql::counted(released.rows_affected)
 }
 
 /// An organization that has invitations which have expired and are still counted as holding a seat.
@@ -198,7 +199,7 @@ pub async fn release_some(
     organization::Entity::update_many()
         .filter(O::OrganizationId.eq(organization_id))
         .col_expr(O::Today, Expr::value(write_json(&today)?))
-        .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(counted(released.rows_affected)?))
+        .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(sql::counted(released.rows_affected)?))
         .exec(connection)
         .await?;
     Ok(())
@@ -212,17 +213,13 @@ pub async fn count_expired(connection: &impl ConnectionTrait, scope: Scope, now:
         .filter(expired_with_seat(now))
         .count(connection)
         .await?;
-    counted(count)
+    sql::counted(count)
 }
 
 /// Whether an invitation has expired and is still counted as holding a seat.
 pub(crate) fn expired_with_seat(now: DateTime<Utc>) -> Condition {
     // Written out, not bound: only so can PostgreSQL tell that the partial index has all the rows that are asked for.
     Condition::all().add(Expr::cust("invitation.holds_seat")).add(invitation::Column::ExpiresAt.lte(now))
-}
-
-fn counted(rows: u64) -> Result<i64, Error> {
-    i64::try_from(rows).map_err(|_| Error::defect("more invitations than can be counted"))
 }
 
 /// Counts the active members of each role from their rows.

@@ -22,6 +22,7 @@ use crate::event::{Change, log};
 use crate::id;
 use crate::idempotency::RequestKey;
 use crate::organization::days::{self, Standing, Tally, Today};
+use crate::sql;
 
 /// One transaction, entered by right of `A`.
 #[derive(Debug)]
@@ -232,7 +233,7 @@ impl<'a, A> Unit<'a, A> {
     async fn close_books(&self) -> Result<(), Error> {
         use organization::Column as C;
         let books = self.books;
-        let events = i64::try_from(self.changes.len()).map_err(|_| Error::defect("more events than can be counted"))?;
+        let events = sql::counted(self.changes.len())?;
         if events == 0 && !self.is_changed() {
             return Ok(());
         }

@@ -13,6 +13,7 @@ use crate::auth::policy::RolePolicy;
 use crate::auth::scope::Scope;
 use crate::entity::{billing_profile, invitation, join_request, membership, organization_settings, subscription};
 use crate::error::Error;
+use crate::membership::joining;
 use crate::operation::store::expired_with_seat;
 use crate::pb;
 
@@ -76,10 +77,7 @@ pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime
             "suspended_members",
         )
         .expr_as(counted(expired.clone().cond_where(expired_with_seat(now))), "expired_invitations")
-        .expr_as(
-            counted(waiting.clone().and_where(Expr::cust("join_request.state = 'pending'"))),
-            "pending_join_requests",
-        )
+        .expr_as(counted(waiting.clone().and_where(joining::is_pending())), "pending_join_requests")
         .expr_as(counted(&one_invitation(scope)), "some_invitations")
         .into_model::<Head>()
         .one(connection)

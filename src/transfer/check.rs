@@ -360,7 +360,7 @@ fn whole(faults: &mut Faults, rules: Rules<'_>, tenant: &Tenant) {
 }
 
 fn seats_allowed(faults: &mut Faults, line: u32, plan: &Plan, seats: i64) {
-    if seats < plan.minimum_seats || plan.maximum_seats.is_some_and(|maximum| seats > maximum) {
+    if !plan.takes(seats) {
         let most = plan.maximum_seats.map_or_else(|| "any number".to_owned(), |maximum| maximum.to_string());
         let text = format!("seats: the plan `{}` has {} to {most} seats, not {seats}", plan.plan, plan.minimum_seats);
         faults.note(line, text);

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    IntoActiveModel, ModelTrait, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -111,14 +111,14 @@ impl Writer<'_> {
             organizations.push(self.opened(row.clone(), entry, now)?);
         }
         events.extend(self.add_to_known(&transaction, batch, now).await?);
-        insert(&transaction, &organizations).await?;
-        insert(&transaction, &batch.subscriptions).await?;
-        insert(&transaction, &batch.roles).await?;
-        insert(&transaction, &batch.workspaces).await?;
-        insert(&transaction, &batch.members).await?;
-        insert(&transaction, &batch.invitations).await?;
-        insert(&transaction, &batch.assignments).await?;
-        insert(&transaction, &events).await?;
+        sql::insert_all(&transaction, &organizations).await?;
+        sql::insert_all(&transaction, &batch.subscriptions).await?;
+        sql::insert_all(&transaction, &batch.roles).await?;
+        sql::insert_all(&transaction, &batch.workspaces).await?;
+        sql::insert_all(&transaction, &batch.members).await?;
+        sql::insert_all(&transaction, &batch.invitations).await?;
+        sql::insert_all(&transaction, &batch.assignments).await?;
+        sql::insert_all(&transaction, &events).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -243,18 +243,6 @@ async fn lock(
         .all(transaction)
         .await?;
     Ok(rows.into_iter().map(|row| (row.organization_id, row)).collect())
-}
-
-async fn insert<M>(connection: &impl ConnectionTrait, rows: &[M]) -> Result<(), DbErr>
-where
-    M: ModelTrait + IntoActiveModel<<M::Entity as EntityTrait>::ActiveModel> + Clone,
-    <M::Entity as EntityTrait>::ActiveModel: ActiveModelTrait<Entity = M::Entity>,
-{
-    for rows in sql::blocks(rows) {
-        let rows = rows.iter().cloned().map(M::into_active_model);
-        M::Entity::insert_many(rows).exec_without_returning(connection).await?;
-    }
-    Ok(())
 }
 
 fn is_conflict(error: &TransferError) -> bool {

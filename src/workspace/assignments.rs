@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -64,18 +63,14 @@ pub async fn list_members(
 
 /// Assigns a member to workspaces that there are, and that they are not assigned to.
 pub async fn insert<A>(unit: &Unit<'_, A>, member: &membership::Model, workspace_ids: &[Uuid]) -> Result<(), DbErr> {
-    for workspace_ids in sql::blocks(workspace_ids) {
-        let rows = workspace_ids.iter().map(|workspace_id| workspace_member::Model {
-            organization_id: unit.scope().organization_id(),
-            workspace_id: *workspace_id,
-            user_id: member.user_id.clone(),
-            assigned_at: unit.now,
-            joined_at: member.joined_at,
-        });
-        let rows = rows.map(workspace_member::Model::into_active_model);
-        workspace_member::Entity::insert_many(rows).exec_without_returning(unit.transaction()).await?;
-    }
-    Ok(())
+    let rows = workspace_ids.iter().map(|workspace_id| workspace_member::Model {
+        organization_id: unit.scope().organization_id(),
+        workspace_id: *workspace_id,
+        user_id: member.user_id.clone(),
+        assigned_at: unit.now,
+        joined_at: member.joined_at,
+    });
+    sql::insert_all(unit.transaction(), &rows.collect::<Vec<_>>()).await
 }
 
 /// Assigns one who joins to the workspaces that were chosen for them, as far as there still are any, and gives these.
@@ -108,5 +103,5 @@ pub async fn delete_of_workspace<A>(unit: &Unit<'_, A>, workspace_id: Uuid) -> R
         .filter(C::WorkspaceId.eq(workspace_id))
         .exec(unit.transaction())
         .await?;
-    i64::try_from(deleted.rows_affected).map_err(|_| Error::defect("more members than can be counted"))
+    sql::counted(deleted.rows_affected)
 }

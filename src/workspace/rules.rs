@@ -20,12 +20,6 @@ pub const MOST_INVITED_TO: usize = 10;
 /// The most participants that a room can be limited to.
 pub const MOST_PARTICIPANTS: i32 = 100_000;
 
-/// Whether a role sees all workspaces. Without a role it is a service that asks, which does.
-#[must_use]
-pub fn sees_all(role: Option<&RoleDefinition>) -> bool {
-    role.is_none_or(|role| role.allows(Permission::WorkspacesListAll))
-}
-
 /// Whether a role may say to which workspaces people are assigned.
 pub fn may_assign(role: &RoleDefinition) -> Result<(), Error> {
     role.require(Permission::WorkspacesManage)

@@ -86,8 +86,7 @@ pub async fn list(
         rows = rows.filter(C::Kind.eq(kind));
     }
     if !listing.search.is_empty() {
-        let escaped = listing.search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        rows = rows.filter(C::SortName.like(LikeExpr::new(format!("%{escaped}%")).escape('\\')));
+        rows = rows.filter(C::SortName.like(LikeExpr::new(sql::containing(&listing.search)).escape('\\')));
     }
     if let Some((sort_name, workspace_id)) = after {
         let row = Expr::tuple([Expr::col(C::SortName), Expr::col(C::WorkspaceId)]);

@@ -902,7 +902,13 @@ async fn an_organization_that_is_being_undeleted_is_not_purged() {
     tokio::time::timeout(Duration::from_secs(10), sweep_everywhere(&world)).await.expect("nobody waits for the other");
     undeleting.commit().await.unwrap();
     database.close().await.unwrap();
-    sweep_everywhere(&world).await;
+    // The server's own worker may be at the other one just now: a sweep passes over what it has locked.
+    for _ in 0..100 {
+        sweep_everywhere(&world).await;
+        if world.number("SELECT count(*) FROM organization").await == 1 {
+            break;
+        }
+    }
     assert_eq!(world.number("SELECT count(*) FROM organization").await, 1);
     assert_eq!(owners[0].seats().await, "1 / 4 seats");
     world.end().await;

@@ -1,6 +1,6 @@
 //! The rows of an organization's own roles, and of all that names one of them. What changes them takes the unit of work.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
@@ -9,6 +9,7 @@ use sea_orm::{
 use crate::auth::policy::custom::CustomRole;
 use crate::entity::{custom_role, invitation, join_request, membership, organization_domain};
 use crate::error::{Error, OnConstraint as _};
+use crate::membership::{invitations, joining};
 use crate::operation::Unit;
 use crate::operation::store::write_json;
 use crate::operation::unit::Books;
@@ -95,15 +96,6 @@ impl Uses {
     }
 }
 
-/// Written out, not bound: only so can PostgreSQL tell that a partial index has all the rows that are asked for.
-fn invitation_is_pending() -> SimpleExpr {
-    Expr::cust("invitation.state = 'pending'")
-}
-
-fn request_is_pending() -> SimpleExpr {
-    Expr::cust("join_request.state = 'pending'")
-}
-
 /// Finds what has a role, under the organization's lock.
 pub async fn uses<A>(unit: &Unit<'_, A>, role: &str) -> Result<Uses, Error> {
     use {
@@ -113,7 +105,7 @@ pub async fn uses<A>(unit: &Unit<'_, A>, role: &str) -> Result<Uses, Error> {
     let holders = membership::Entity::find().filter(M::OrganizationId.eq(id)).filter(M::Role.eq(role));
     let active = holders.clone().filter(M::SuspendedAt.is_null()).count(connection).await?;
     let suspended = holders.filter(Expr::cust("membership.suspended_at IS NOT NULL")).count(connection).await?;
-    let offers = invitation::Entity::find().filter(I::OrganizationId.eq(id)).filter(invitation_is_pending());
+    let offers = invitation::Entity::find().filter(I::OrganizationId.eq(id)).filter(invitations::is_pending());
     let sent = offers.clone().filter(I::InviterRole.eq(role)).filter(I::Role.ne(role)).count(connection).await?;
     let invitations = offers.filter(I::Role.eq(role)).count(connection).await?;
     let domains = organization_domain::Entity::find()
@@ -125,20 +117,16 @@ pub async fn uses<A>(unit: &Unit<'_, A>, role: &str) -> Result<Uses, Error> {
         .into_tuple()
         .all(connection)
         .await?;
-    let requests = join_request::Entity::find().filter(J::OrganizationId.eq(id)).filter(request_is_pending());
+    let requests = join_request::Entity::find().filter(J::OrganizationId.eq(id)).filter(joining::is_pending());
     let join_requests = requests.filter(J::Role.eq(role)).count(connection).await?;
     Ok(Uses {
-        active: counted(active)?,
-        suspended: counted(suspended)?,
-        invitations: counted(invitations)?,
-        sent: counted(sent)?,
+        active: sql::counted(active)?,
+        suspended: sql::counted(suspended)?,
+        invitations: sql::counted(invitations)?,
+        sent: sql::counted(sent)?,
         domains,
-        join_requests: counted(join_requests)?,
+        join_requests: sql::counted(join_requests)?,
     })
-}
-
-fn counted(rows: u64) -> Result<i64, Error> {
-    i64::try_from(rows).map_err(|_| Error::defect("more rows than can be counted"))
 }
 
 /// Gives everybody who holds a role another: one statement, however many they are.
@@ -151,7 +139,7 @@ pub async fn replace_held<A>(unit: &mut Unit<'_, A>, uses: &Uses, role: &str, re
         .col_expr(C::Version, Expr::col(C::Version).add(1))
         .exec(unit.transaction())
         .await?;
-    if i64::try_from(replaced.rows_affected) != Ok(uses.members()) {
+    if sql::counted(replaced.rows_affected)? != uses.members() {
         return Err(Error::Conflict);
     }
     unit.count_members(role, -uses.active);
@@ -170,7 +158,7 @@ pub async fn replace_offered<A>(
     let (id, connection) = (unit.scope().organization_id(), unit.transaction());
     invitation::Entity::update_many()
         .filter(I::OrganizationId.eq(id))
-        .filter(invitation_is_pending())
+        .filter(invitations::is_pending())
         .filter(I::Role.eq(role))
         .col_expr(I::Role, Expr::value(replacement))
         .col_expr(I::InviterRole, Expr::value(inviter_role))
@@ -186,7 +174,7 @@ pub async fn replace_offered<A>(
         .await?;
     join_request::Entity::update_many()
         .filter(J::OrganizationId.eq(id))
-        .filter(request_is_pending())
+        .filter(joining::is_pending())
         .filter(J::Role.eq(role))
         .col_expr(J::Role, Expr::value(replacement))
         .exec(connection)
@@ -204,7 +192,7 @@ pub async fn replace_sent<A>(unit: &Unit<'_, A>, role: &str, replacement: &str) 
         .column(I::Role)
         .distinct()
         .filter(I::OrganizationId.eq(id))
-        .filter(invitation_is_pending())
+        .filter(invitations::is_pending())
         .filter(I::InviterRole.eq(role))
         .into_tuple()
         .all(connection)
@@ -216,7 +204,7 @@ pub async fn replace_sent<A>(unit: &Unit<'_, A>, role: &str, replacement: &str) 
     }
     invitation::Entity::update_many()
         .filter(I::OrganizationId.eq(id))
-        .filter(invitation_is_pending())
+        .filter(invitations::is_pending())
         .filter(I::InviterRole.eq(role))
         .filter(I::Role.is_in(sql::padded(good)))
         .col_expr(I::InviterRole, Expr::value(replacement))

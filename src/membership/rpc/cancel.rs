@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{refuse_items, shown_invitation};
+use super::shown_invitation;
 use crate::app::App;
 use crate::entity::invitation::{self, State};
 use crate::error::Error;
@@ -51,7 +51,7 @@ impl Command for CancelInvitations {
                 Err(fault) => faults.push((*index, fault)),
             }
         }
-        refuse_items("invitation_ids", faults)?;
+        Error::refuse_items("invitation_ids", faults)?;
         invitations::end(unit, &mut rows.iter_mut().collect::<Vec<_>>(), State::Canceled, None).await?;
         for row in &rows {
             unit.record(Change::InvitationCanceled { invitation_id: row.invitation_id, role: row.role.clone() });

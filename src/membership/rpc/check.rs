@@ -67,12 +67,7 @@ impl Query for CheckPermissions {
 }
 
 fn user_needed() -> Error {
-    let mut fields = Fields::new();
-    fields.fault("user_id", "must be said by a service: it is no user itself");
-    match fields.done(()) {
-        Err(error) => error,
-        Ok(()) => Error::UserRequired,
-    }
+    Error::of_field("user_id", "must be said by a service: it is no user itself")
 }
 
 /// The answer for each permission that is asked for, figured once however often it is.

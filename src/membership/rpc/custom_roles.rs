@@ -14,6 +14,7 @@ use crate::membership::rules;
 use crate::operation::store::list_roles;
 use crate::operation::{Command, Member, Unit};
 use crate::pb::{self, Permission};
+use crate::sql;
 
 /// The most items that a list in a definition can have.
 const MOST_LISTED: usize = 100;
@@ -214,13 +215,11 @@ impl Command for UpdateRole {
         roles.may_touch(caller, before)?;
         etag::check(&self.etag, before.version)?;
         let mut after = self.values.apply(before);
-        let written = after.definition.clone().in_order();
-        if written == before.definition {
-            after.definition = written;
-        } else {
+        let in_order = after.definition.clone().in_order();
+        if in_order != before.definition {
             roles.may_define(caller, &after)?;
-            after.definition = written;
         }
+        after.definition = in_order;
         let changes = changes(before, &after);
         if changes.is_empty() {
             return Ok(pb::UpdateRoleResponse { role: Some(shown(&roles, before)?) });
@@ -305,7 +304,7 @@ impl DeleteRole {
                 role: self.role.clone(),
                 members: uses.members(),
                 invitations: uses.invitations + uses.sent,
-                domains: i64::try_from(uses.domains.len()).unwrap_or(i64::MAX),
+                domains: sql::counted(uses.domains.len())?,
                 join_requests: uses.join_requests,
             });
         };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-use super::{chosen, refuse_items, shown_invitation, single};
+use super::{chosen, shown_invitation, single};
 use crate::app::App;
 use crate::billing::store as subscriptions;
 use crate::email::Email;
@@ -19,6 +19,7 @@ use crate::membership::{invitations, rules, searchable, store};
 use crate::operation::{Command, Member, Unit};
 use crate::organization::settings::AllowedDomains;
 use crate::pb;
+use crate::sql;
 use crate::workspace::rpc::refuse_unknown;
 use crate::workspace::rules as workspace_rules;
 use crate::workspace::rules::MOST_INVITED_TO;
@@ -154,8 +155,7 @@ async fn send(
     // An expired invitation has lost its seat, and needs one like a new one.
     let holds_seat =
         |earlier: &Option<invitation::Model>| earlier.as_ref().is_some_and(|row| !rules::is_expired(row, unit.now));
-    let needed = outgoing.iter().filter(|item| !holds_seat(&item.earlier)).count();
-    let needed = i64::try_from(needed).map_err(|_| Error::defect("more invitations than can be counted"))?;
+    let needed = sql::counted(outgoing.iter().filter(|item| !holds_seat(&item.earlier)).count())?;
     if needed > 0 {
         subscriptions::check_growth(unit, needed).await?;
     }
@@ -195,7 +195,7 @@ async fn judge(unit: &Unit<'_, Member>, outgoing: &[Outgoing], field: &'static s
             faults.push((item.index, fault));
         }
     }
-    refuse_items(field, faults)
+    Error::refuse_items(field, faults)
 }
 
 fn written(

@@ -160,11 +160,6 @@ fn by_user_id(rows: Vec<membership::Model>) -> HashMap<String, membership::Model
     rows.into_iter().map(|row| (row.user_id.clone(), row)).collect()
 }
 
-/// Nothing, or the refusal that names every item that is at fault.
-fn refuse_items(field: &'static str, faults: Vec<(usize, Error)>) -> Result<(), Error> {
-    if faults.is_empty() { Ok(()) } else { Err(Error::Items { field, faults }) }
-}
-
 /// The one answer of an operation on one item that runs as a batch: a fault is told as its own, not as an item's.
 fn single<T>(outcome: Result<Vec<T>, Error>) -> Result<T, Error> {
     match outcome {

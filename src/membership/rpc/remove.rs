@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Target, by_user_id, refuse_items, shown, single};
+use super::{Target, by_user_id, shown, single};
 use crate::app::App;
 use crate::entity::membership;
 use crate::error::Error;
@@ -72,7 +72,7 @@ async fn remove(
             Err(fault) => faults.push((*index, fault)),
         }
     }
-    refuse_items("user_ids", faults)?;
+    Error::refuse_items("user_ids", faults)?;
     let mut assigned = end(unit, &rows).await?;
     for row in &rows {
         unit.record(Change::MemberRemoved {

@@ -23,7 +23,7 @@ pub(super) fn known_role(fields: &mut Fields, field: &str, role: &str, app: &App
 pub(crate) fn known_role_that(fits: Fits, fields: &mut Fields, field: &str, role: &str, app: &App) -> String {
     let own = app.policy.custom_roles() && custom::is_name(role);
     if !own && !app.policy.role(role).is_some_and(fits) {
-        fields.fault(field, one_of(fits, &app.policy));
+        fields.fault(field, app.policy.one_of(fits));
     }
     role.to_owned()
 }
@@ -35,11 +35,7 @@ pub(crate) fn existing(policy: &RolePolicy, field: &str, role: &str) -> Result<(
 
 /// Whether the policy of an organization has a role that a request names where not every role will do.
 pub(crate) fn existing_that(fits: Fits, policy: &RolePolicy, field: &str, role: &str) -> Result<(), Error> {
-    let mut fields = Fields::new();
-    if !policy.role(role).is_some_and(fits) {
-        fields.fault(field, one_of(fits, policy));
-    }
-    fields.done(())
+    if policy.role(role).is_some_and(fits) { Ok(()) } else { Err(Error::of_field(field, policy.one_of(fits))) }
 }
 
 /// Whether the policy of an organization has all roles that a request names.
@@ -49,13 +45,9 @@ pub(super) fn all_existing<'a>(
 ) -> Result<(), Error> {
     let mut fields = Fields::new();
     for (field, _) in roles.into_iter().filter(|(_, role)| policy.role(role).is_none()) {
-        fields.fault(field, one_of(ANY, policy));
+        fields.fault(field, policy.one_of(ANY));
     }
     fields.done(())
-}
-
-fn one_of(fits: Fits, policy: &RolePolicy) -> String {
-    policy.one_of(fits)
 }
 
 pub(super) struct ListRoles;

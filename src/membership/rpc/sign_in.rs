@@ -47,8 +47,8 @@ impl Command for RecordSignIn {
             row.last_sign_in_at = at;
             changed = self.apply(&mut row);
             // That somebody signed in does not make stale what an administrator has read of them.
-            row.version += i64::from(!changed.is_empty());
             if !changed.is_empty() {
+                row.version += 1;
                 store::index(&mut row);
                 store::update_profile(unit, &row).await?;
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{by_user_id, refuse_items, roles, shown, single};
+use super::{by_user_id, roles, shown, single};
 use crate::app::App;
 use crate::entity::membership;
 use crate::error::Error;
@@ -90,7 +90,7 @@ async fn update_roles(
             Err(fault) => faults.push((*index, fault)),
         }
     }
-    refuse_items("updates", faults)?;
+    Error::refuse_items("updates", faults)?;
     let mut by_role: BTreeMap<&str, Vec<&mut membership::Model>> = BTreeMap::new();
     for ((_, update), row) in updates.iter().zip(&mut rows) {
         // The role that the member has already is no change, and no event.

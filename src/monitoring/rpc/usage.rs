@@ -18,7 +18,7 @@ impl Query for GetUsageSummary {
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         // A role of an organization's own may monitor and not know the seats.
-        let sees_seats = reader.role.is_none_or(|role| role.allows(Permission::SeatsRead));
+        let sees_seats = reader.sees(Permission::SeatsRead);
         let licenses = if sees_seats { Some(shown_usage(reader.scope, seat_usage(reader).await?)) } else { None };
         let organization = reader.organization()?;
         let usage = pb::UsageSummary {

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::entity::organization_domain::{self, JoinMode};
 use crate::error::Error;
 use crate::etag;
-use crate::event::{Change, FieldChange};
+use crate::event::{Change, FieldChange, set};
 use crate::fields::{Fields, timestamp};
 use crate::membership::rpc::roles;
 use crate::membership::rules;
@@ -214,14 +214,8 @@ impl UpdateDomain {
     /// Sets the fields, and gives those that were another before.
     fn apply(&self, row: &mut organization_domain::Model) -> Vec<FieldChange> {
         let mut changes = Vec::new();
-        if let Some(join_mode) = self.join_mode.filter(|new| *new != row.join_mode) {
-            changes.push(changed("join_mode", name(row.join_mode), name(join_mode)));
-            row.join_mode = join_mode;
-        }
-        if let Some(join_role) = self.join_role.as_ref().filter(|new| **new != row.join_role) {
-            changes.push(changed("join_role", &row.join_role, join_role));
-            row.join_role.clone_from(join_role);
-        }
+        set(&mut changes, "join_mode", self.join_mode.as_ref(), &mut row.join_mode);
+        set(&mut changes, "join_role", self.join_role.as_ref(), &mut row.join_role);
         changes
     }
 }
@@ -243,19 +237,6 @@ fn read_mode(fields: &mut Fields, join_mode: i32) -> Option<JoinMode> {
             fields.fault("domain.join_mode", "must be NOBODY, REQUEST or AUTOMATIC");
             None
         }
-    }
-}
-
-fn changed(field: &str, before: &str, after: &str) -> FieldChange {
-    FieldChange { field: field.to_owned(), before: before.to_owned(), after: after.to_owned() }
-}
-
-/// As the log of events says it.
-fn name(join_mode: JoinMode) -> &'static str {
-    match join_mode {
-        JoinMode::Nobody => "nobody",
-        JoinMode::Request => "request",
-        JoinMode::Automatic => "automatic",
     }
 }
 

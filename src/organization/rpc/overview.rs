@@ -28,16 +28,14 @@ impl Query for GetOrganizationOverview {
         let organization = reader.organization()?;
         let head = head(reader.connection(), reader.scope, reader.now).await?;
         let members = members_by_role(reader.connection(), organization).await?;
-        // Services see everything; a member what their role sees by itself.
-        let sees = |permission| reader.role.is_none_or(|role| role.allows(permission));
-        let sees_billing = sees(Permission::BillingStatusRead);
+        let sees_billing = reader.sees(Permission::BillingStatusRead);
         let usage = Usage::of(organization, head.expired_invitations);
-        let sees_profile = sees(Permission::BillingProfileRead);
+        let sees_profile = reader.sees(Permission::BillingProfileRead);
         let facts = facts(reader.app, organization, &head, sees_billing, sees_profile)?;
         let settings = Settings::of_document(head.settings.as_ref())?;
         let overview = pb::OrganizationOverview {
             organization: Some(shown(organization)),
-            seat_usage: sees(Permission::SeatsRead).then(|| shown_usage(reader.scope, usage)),
+            seat_usage: reader.sees(Permission::SeatsRead).then(|| shown_usage(reader.scope, usage)),
             members_by_role: by_role(reader.policy, members),
             suspended_members: head.suspended_members,
             pending_invitations: usage.pending,

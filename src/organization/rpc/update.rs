@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::entity::organization;
 use crate::error::{Error, OnConstraint as _};
 use crate::etag;
-use crate::event::{Change, FieldChange};
+use crate::event::{Change, FieldChange, set};
 use crate::fields::Fields;
 use crate::operation::{Command, Member, Unit};
 use crate::organization::{settings, store};
@@ -85,10 +85,7 @@ impl UpdateOrganization {
         ];
         let mut changes = Vec::new();
         for (name, new, current) in fields {
-            if let Some(new) = new.as_ref().filter(|new| *new != current) {
-                let before = std::mem::replace(current, new.clone());
-                changes.push(FieldChange { field: name.to_owned(), before, after: new.clone() });
-            }
+            set(&mut changes, name, new.as_ref(), current);
         }
         changes
     }

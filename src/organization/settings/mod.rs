@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::scope::Scope;
 use crate::email::Email;
 use crate::entity::{organization, organization_settings};
-use crate::error::{Error, Violation};
+use crate::error::Error;
 use crate::operation::store::read_json;
 
 /// The settings; as they are stored, but for the logo.
@@ -109,10 +109,7 @@ impl Settings {
         if default_model.is_empty() || allowed_models.is_empty() || allowed_models.contains(default_model) {
             return Ok(());
         }
-        Err(Error::Fields(vec![Violation {
-            field: "settings.ai.default_model".into(),
-            description: "must be one of ai.allowed_models, as both will be".into(),
-        }]))
+        Err(Error::of_field("settings.ai.default_model", "must be one of ai.allowed_models, as both will be"))
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::{rules, store};
+use super::store;
 use crate::app::App;
 use crate::auth::scope::Scope;
 use crate::entity::workspace::{self, Kind};
@@ -87,7 +87,7 @@ fn missing(workspace_id: Uuid) -> Error {
 /// The user whose workspaces alone the caller sees; none for who sees all.
 fn only_of<'a>(reader: &'a Reader<'_>) -> Option<&'a str> {
     let own = reader.membership.as_ref().map(|own| own.user_id.as_str());
-    own.filter(|_| !rules::sees_all(reader.role))
+    own.filter(|_| !reader.sees(pb::Permission::WorkspacesListAll))
 }
 
 /// Finds a workspace that the caller may see.
@@ -106,5 +106,5 @@ pub(crate) async fn refuse_unknown(
     let existing = store::list_existing(connection, scope, &ids).await?;
     let unknown = named.iter().filter(|(_, id)| !existing.contains(id));
     let faults: Vec<(usize, Error)> = unknown.map(|(index, id)| (*index, missing(*id))).collect();
-    if faults.is_empty() { Ok(()) } else { Err(Error::Items { field, faults }) }
+    Error::refuse_items(field, faults)
 }

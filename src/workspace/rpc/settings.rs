@@ -1,9 +1,7 @@
 //! How rooms behave, on the wire.
 
-use std::fmt;
-
 use crate::entity::workspace::{Access, RoomSettings};
-use crate::event::FieldChange;
+use crate::event::{FieldChange, set};
 use crate::fields::Fields;
 use crate::pb;
 use crate::workspace::rules::MOST_PARTICIPANTS;
@@ -55,19 +53,6 @@ impl SettingsUpdate {
         set(changes, "room_settings.automatic_recording", self.automatic_recording.as_ref(), recording);
         let most = &mut settings.maximum_participants;
         set(changes, "room_settings.maximum_participants", self.maximum_participants.as_ref(), most);
-    }
-}
-
-/// Sets a field to its new value, if it has one, and notes it if it was another before.
-pub(super) fn set<T: Clone + PartialEq + fmt::Display>(
-    changes: &mut Vec<FieldChange>,
-    field: &str,
-    new: Option<&T>,
-    current: &mut T,
-) {
-    if let Some(new) = new.filter(|new| *new != current) {
-        let before = std::mem::replace(current, new.clone()).to_string();
-        changes.push(FieldChange { field: field.to_owned(), before, after: new.to_string() });
     }
 }
 

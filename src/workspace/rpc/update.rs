@@ -2,12 +2,12 @@
 
 use uuid::Uuid;
 
-use super::settings::{SettingsUpdate, set};
+use super::settings::SettingsUpdate;
 use super::{missing, shown};
 use crate::app::App;
 use crate::entity::workspace;
 use crate::error::{Error, OnConstraint as _};
-use crate::event::{Change, FieldChange};
+use crate::event::{Change, FieldChange, set};
 use crate::fields::Fields;
 use crate::operation::{Command, Member, Unit};
 use crate::workspace::store;
@@ -95,11 +95,11 @@ impl UpdateWorkspace {
 
     /// A kind never changes, so that what only a room has is as wrong of a workspace as a field that there is not.
     fn check_kind(&self, row: &workspace::Model) -> Result<(), Error> {
-        let mut fields = Fields::new();
         if self.for_rooms && row.kind != workspace::Kind::Room {
-            fields.fault("update_mask", "can name name and description only: this is a workspace, not a room");
+            let description = "can name name and description only: this is a workspace, not a room";
+            return Err(Error::of_field("update_mask", description));
         }
-        fields.done(())
+        Ok(())
     }
 
     /// Sets the fields, and gives those that were another before.
