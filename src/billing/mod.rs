@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod countries;
 pub mod money;
 pub mod profile;
+pub mod provider;
 pub mod rpc;
 pub mod seats;
 pub mod store;
