@@ -40,5 +40,6 @@ mod story_s0_admin_center;
 mod story_s1_user_management;
 mod story_s2_split_admin;
 mod story_s3_meetings;
+mod stripe;
 mod transfer;
 mod workspace;

@@ -2,16 +2,19 @@
 
 pub(crate) mod binary;
 pub(crate) mod domains;
+pub(crate) mod localstripe;
 pub(crate) mod members;
 pub(crate) mod methods;
 pub(crate) mod name_server;
 pub(crate) mod person;
+pub(crate) mod plain_http;
 pub(crate) mod postgres;
 pub(crate) mod product;
 pub(crate) mod race;
 pub(crate) mod raw;
 pub(crate) mod refused;
 pub(crate) mod replay;
+pub(crate) mod stripe_proxy;
 pub(crate) mod tenant;
 pub(crate) mod workspaces;
 pub(crate) mod world;
