@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod countries;
+pub mod document;
 pub mod money;
 pub mod profile;
 pub mod provider;

@@ -36,20 +36,43 @@ impl Currency {
     /// An amount as people read it: `EUR 1,234.50`, `JPY 1,234`, `-KWD 0.005`.
     #[must_use]
     pub fn written(self, minor: i64) -> String {
+        format!("{}{} {}", sign(minor), self.code(), self.magnitude(minor))
+    }
+
+    /// An amount where the currency is named beside it, as in the column of a table: `1,234.50`, `-0.005`.
+    #[must_use]
+    pub fn figures(self, minor: i64) -> String {
+        format!("{}{}", sign(minor), self.magnitude(minor))
+    }
+
+    fn magnitude(self, minor: i64) -> String {
         let digits = self.digits();
         let padded = format!("{:0>width$}", minor.unsigned_abs(), width = digits + 1);
         let (major, fraction) = padded.split_at(padded.len() - digits);
-        let mut grouped = String::new();
-        for (position, digit) in major.chars().enumerate() {
-            if position > 0 && (major.len() - position).is_multiple_of(3) {
-                grouped.push(',');
-            }
-            grouped.push(digit);
-        }
-        let sign = if minor < 0 { "-" } else { "" };
         let point = if digits > 0 { "." } else { "" };
-        format!("{sign}{} {grouped}{point}{fraction}", self.code())
+        format!("{}{point}{fraction}", in_thousands(major))
     }
+}
+
+/// A number of things as people read it: `1,234`.
+#[must_use]
+pub fn count(number: i64) -> String {
+    format!("{}{}", sign(number), in_thousands(&number.unsigned_abs().to_string()))
+}
+
+fn sign(number: i64) -> &'static str {
+    if number < 0 { "-" } else { "" }
+}
+
+fn in_thousands(digits: &str) -> String {
+    let mut grouped = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 impl fmt::Debug for Currency {
@@ -138,6 +161,12 @@ mod tests {
         assert_eq!(written("JPY", 1_234_567), "JPY 1,234,567");
         assert_eq!(written("KWD", -5), "-KWD 0.005");
         assert_eq!(written("EUR", i64::MIN), "-EUR 92,233,720,368,547,758.08");
+        let figures = |code: &str, minor| Currency::parse(code).unwrap().figures(minor);
+        assert_eq!(figures("EUR", -123_450), "-1,234.50");
+        assert_eq!(figures("JPY", 1_234_567), "1,234,567");
+        assert_eq!(figures("KWD", 5), "0.005");
+        assert_eq!(count(i64::MIN), "-9,223,372,036,854,775,808");
+        assert_eq!(count(999), "999");
         for code in ["eur", "EURO", "", "XAU", "XXX", "ABC"] {
             assert_eq!(Currency::parse(code), None, "{code}");
         }
