@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use crate::auth::policy::RolePolicy;
 use crate::billing::catalogue::Catalogue;
+use crate::billing::provider::Provider;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::dns::Dns;
@@ -26,6 +27,16 @@ pub struct App {
     pub catalogue: Catalogue,
     /// Who is asked for the records that prove domains.
     pub dns: Dns,
+    /// Who collects what is due.
+    pub provider: Provider,
     /// How long an invitation lives unless the call says otherwise.
     pub invitation_lifetime: TimeDelta,
+}
+
+impl App {
+    /// Whether a payment provider collects what is due.
+    #[must_use]
+    pub fn collects(&self) -> bool {
+        self.provider.collects()
+    }
 }

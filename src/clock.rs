@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, SubsecRound, Utc};
+use tokio::sync::Notify;
 
 /// Where the time comes from. Clones share one clock.
 #[derive(Clone, Debug)]
@@ -26,19 +27,28 @@ impl Clock {
             Self::Manual(clock) => clock.now(),
         }
     }
+
+    /// Waits until it is told that the clock was moved; for ever, where it is the machine's.
+    pub async fn moved(&self) {
+        match self {
+            Self::System => std::future::pending().await,
+            Self::Manual(clock) => clock.moved.notified().await,
+        }
+    }
 }
 
 /// A clock that moves only when told to, and only forward.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     micros: Arc<AtomicI64>,
+    moved: Arc<Notify>,
 }
 
 impl ManualClock {
     /// A clock that stands at `start`.
     #[must_use]
     pub fn starting_at(start: DateTime<Utc>) -> Self {
-        Self { micros: Arc::new(AtomicI64::new(start.timestamp_micros())) }
+        Self { micros: Arc::new(AtomicI64::new(start.timestamp_micros())), moved: Arc::new(Notify::new()) }
     }
 
     /// A clock that stands at the machine's present time.
@@ -51,6 +61,11 @@ impl ManualClock {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.micros.load(Ordering::SeqCst)).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// Tells those who wait for it that it was moved.
+    pub fn announce(&self) {
+        self.moved.notify_waiters();
     }
 
     /// Moves it forward and says where it stands then; nothing when that is beyond what a date can say.

@@ -4,12 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::auth::caller::CallerReader;
 use crate::auth::token::{TokenSettings, TokenSettingsError, TokenVerifier};
+use crate::billing::provider::stripe::webhook::Secret;
+use crate::billing::provider::{Provider, stripe};
 use crate::database::DatabaseSettings;
 use crate::dns::Dns;
 use crate::telemetry::LogFormat;
@@ -24,7 +27,7 @@ WHO CALLS
 
 ROLE POLICY AND PLANS
   TOML files, checked whole at start: every fault is named with its line or key. The presets are in src/auth/presets of the \
-   repository, the embedded catalogue is src/billing/catalogue.toml; both say how to write one's own. A database keeps the top \
+   repository, the embedded catalogue is src/billing/catalogue/catalogue.toml; both say how to write one's own. A database keeps the top \
    role that it was begun with.
 
 DATABASE
@@ -32,8 +35,8 @@ DATABASE
    number. Migrations run at start under a lock, or beforehand by `tenantry migrate`.
 
 HEALTH
-  grpc.health.v1 knows `liveness` (the process runs), `readiness` (the database answers) and each service by its full name; \
-   `tenantry health` asks.
+  grpc.health.v1 knows `liveness` (the process runs), `readiness` (the database answers), `invariants` (the books agree, as far as \
+   they were recounted) and each service by its full name; `tenantry health` asks.
 
 SIGNALS
   SIGTERM and SIGINT: health turns to NOT_SERVING, calls under way end, the process exits with 0.
@@ -105,6 +108,9 @@ pub struct Serve {
     /// The plan catalogue, a TOML file; the embedded one when absent.
     #[arg(long, env = "TENANTRY_PLANS")]
     pub plans: Option<String>,
+    /// Who collects what is due.
+    #[command(flatten)]
+    pub payment: Payment,
     /// Who callers are.
     #[command(flatten)]
     pub identity: Identity,
@@ -150,6 +156,70 @@ impl Database {
         let mut settings = DatabaseSettings::new(self.database_url.clone());
         settings.max_connections = self.database_connections;
         settings
+    }
+}
+
+/// Who collects what is due.
+#[derive(Args)]
+pub struct Payment {
+    /// Who collects what is due: nobody (a service records payments), or Stripe.
+    #[arg(long, env = "TENANTRY_PAYMENT_PROVIDER", value_enum, default_value_t = PaymentProvider::Manual)]
+    pub payment_provider: PaymentProvider,
+    /// The secret key of the Stripe account.
+    #[arg(long, env = "TENANTRY_STRIPE_SECRET_KEY", hide_env_values = true)]
+    pub stripe_secret_key: Option<String>,
+    /// The signing secrets of the webhook endpoint, separated by commas: several, while one is replaced by another.
+    #[arg(long, env = "TENANTRY_STRIPE_WEBHOOK_SECRETS", hide_env_values = true, value_delimiter = ',')]
+    pub stripe_webhook_secrets: Vec<String>,
+    /// Where Stripe's API is.
+    #[arg(long, env = "TENANTRY_STRIPE_URL", default_value = "https://api.stripe.com")]
+    pub stripe_url: String,
+    /// The address on which Stripe's webhooks come, as POST /webhooks/stripe by HTTP/1.1; behind a proxy that ends TLS.
+    #[arg(long, env = "TENANTRY_WEBHOOK_LISTEN", default_value = "127.0.0.1:50052")]
+    pub webhook_listen: SocketAddr,
+}
+
+/// Who collects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PaymentProvider {
+    /// Nobody.
+    Manual,
+    /// Stripe.
+    Stripe,
+}
+
+impl std::fmt::Debug for Payment {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Payment")
+            .field("payment_provider", &self.payment_provider)
+            .field("stripe_secret_key", &self.stripe_secret_key.as_ref().map(|_| "…"))
+            .field("stripe_webhook_secrets", &self.stripe_webhook_secrets.len())
+            .field("stripe_url", &self.stripe_url)
+            .field("webhook_listen", &self.webhook_listen)
+            .finish()
+    }
+}
+
+impl Payment {
+    /// The provider, and the signing secrets of its webhooks if it has any.
+    ///
+    /// # Errors
+    ///
+    /// When Stripe is chosen and a setting of it is missing or is none.
+    pub fn provider(&self) -> anyhow::Result<(Provider, Vec<Secret>)> {
+        if self.payment_provider == PaymentProvider::Manual {
+            return Ok((Provider::Manual, Vec::new()));
+        }
+        let key = self.stripe_secret_key.clone().context("Stripe needs TENANTRY_STRIPE_SECRET_KEY")?;
+        anyhow::ensure!(
+            !self.stripe_webhook_secrets.is_empty(),
+            "Stripe needs TENANTRY_STRIPE_WEBHOOK_SECRETS: without them nobody knows whose webhooks are"
+        );
+        let mut settings = stripe::Settings::new(key.into());
+        settings.base_url.clone_from(&self.stripe_url);
+        let secrets = self.stripe_webhook_secrets.iter().map(|secret| secret.clone().into()).collect();
+        Ok((Provider::Stripe(stripe::Stripe::new(&settings)?), secrets))
     }
 }
 

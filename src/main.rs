@@ -73,6 +73,14 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     };
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let (provider, webhook_secrets) = settings.payment.provider()?;
+    let webhooks = if provider.collects() {
+        let listen = settings.payment.webhook_listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        Some(server::Webhooks { listener, secrets: webhook_secrets })
+    } else {
+        None
+    };
     let database = Database::connect(&settings.database.settings()).await?;
     database.migrate().await?;
     deployment::check(&database, &policy).await?;
@@ -85,8 +93,8 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let gate = Gate { callers, policy: Arc::clone(&policy), clock: Clock::System };
     let invitation_lifetime = settings.invitation_lifetime();
     let (lanes, dns) = (Lanes::default(), settings.dns.clone());
-    let app = Arc::new(App { database, lanes, clock, policy, catalogue, dns, invitation_lifetime });
-    let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain() };
+    let app = Arc::new(App { database, lanes, clock, policy, catalogue, dns, provider, invitation_lifetime });
+    let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain(), webhooks };
     server::serve(listener, parts, stop_on_signal()?).await
 }
 
@@ -104,6 +112,7 @@ fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader) {
         role_policy = policy.name(),
         plans = settings.plans.as_deref().unwrap_or("embedded"),
         identity,
+        payment = ?settings.payment.payment_provider,
         "starting"
     );
     if settings.clock == ClockKind::Manual {

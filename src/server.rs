@@ -19,6 +19,9 @@ use tower::layer::util::Stack;
 
 use crate::app::App;
 use crate::auth::layer::{AuthorizationLayer, Gate};
+use crate::billing::invariants::Watch;
+use crate::billing::provider::http;
+use crate::billing::provider::stripe::webhook::{Secret, TOLERANCE};
 use crate::clock::Clock;
 use crate::deadline::DeadlineLayer;
 use crate::error::Error;
@@ -37,6 +40,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long it may take to give one.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often some organizations are recounted.
+const WATCH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The largest request: a batch of 500 with the longest e-mail addresses is a third of it.
 const LARGEST_REQUEST: usize = 1024 * 1024;
@@ -63,6 +69,17 @@ pub struct Parts {
     pub reflection: bool,
     /// How long calls may go on after the signal to stop.
     pub drain: Duration,
+    /// Where the payment provider's webhooks come, if there are any.
+    pub webhooks: Option<Webhooks>,
+}
+
+/// Where the payment provider's webhooks come.
+#[derive(Debug)]
+pub struct Webhooks {
+    /// The listener.
+    pub listener: TcpListener,
+    /// The signing secrets.
+    pub secrets: Vec<Secret>,
 }
 
 /// Serves until `stop`, then lets the calls under way end.
@@ -133,6 +150,8 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let background = CancellationToken::new();
     let readiness = tokio::spawn(follow_database(Arc::clone(&app), health.clone(), background.clone()));
     let working = tokio::spawn(worker::run(Arc::clone(&app), background.clone()));
+    let watching = tokio::spawn(watch_books(Arc::clone(&app), health.clone(), background.clone()));
+    let hearing = tokio::spawn(hear(parts.webhooks, Arc::clone(&app), background.clone()));
     let stopping = {
         let (stop, background) = (stop.clone(), background.clone());
         async move {
@@ -151,7 +170,8 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let outcome = within(serving, stop, parts.drain).await;
     background.cancel();
     // Each is at most one short step from its end, unless the database does not answer.
-    if tokio::time::timeout(PING_TIMEOUT, async { tokio::join!(readiness, working) }).await.is_err() {
+    if tokio::time::timeout(PING_TIMEOUT, async { tokio::join!(readiness, working, hearing, watching) }).await.is_err()
+    {
         tracing::warn!("left the background work before its end");
     }
     if !matches!(tokio::time::timeout(PING_TIMEOUT, app.database.close()).await, Ok(Ok(()))) {
@@ -160,8 +180,44 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     outcome
 }
 
+/// Recounts some organizations at a time, and lets the health of `invariants` follow. It is a detail: what drifts is worth
+/// waking somebody, but serves.
+async fn watch_books(app: Arc<App>, health: HealthReporter, stop: CancellationToken) {
+    let mut watch = Watch::default();
+    loop {
+        match watch.look(&app.database, &app.policy).await {
+            Ok(agree) => {
+                let status = if agree { ServingStatus::Serving } else { ServingStatus::NotServing };
+                health.set_service_status("invariants", status).await;
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the books could not be looked at");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+    }
+}
+
+/// Hears the payment provider's webhooks.
+async fn hear(webhooks: Option<Webhooks>, app: Arc<App>, stop: CancellationToken) {
+    let Some(Webhooks { listener, secrets }) = webhooks else { return };
+    let handle: http::Handle = Arc::new(move |event| {
+        let app = Arc::clone(&app);
+        Box::pin(async move { billing::collection::handle(&app, event).await })
+    });
+    // Signatures are of the world outside, whatever the clock of this server says.
+    let (tolerance, clock, patience) = (TOLERANCE, Clock::System, http::PATIENCE);
+    let endpoint = http::WebhookEndpoint { secrets, tolerance, clock, patience, handle };
+    if let Err(error) = http::serve(listener, endpoint, stop).await {
+        tracing::error!(%error, "webhooks are not heard any more");
+    }
+}
+
 /// Where there is not even a service.
-async fn no_such_method() -> http::Response<Body> {
+async fn no_such_method() -> ::http::Response<Body> {
     Status::from(Error::MethodUnknown).into_http()
 }
 

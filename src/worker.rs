@@ -1,4 +1,4 @@
-//! What runs beside the calls: takes expired invitations off the books, forgets old answers, purges organizations whose time
+//! What runs beside the calls: bills, takes expired invitations off the books, forgets old answers, purges organizations whose time
 //! has come.
 //!
 //! Safe on any number of replicas: each claims what it works on, and skips what another has claimed. It works in small
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::auth::scope::Scope;
+use crate::billing;
 use crate::error::Error;
 use crate::idempotency;
 use crate::operation::store as entry;
@@ -35,12 +36,16 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
+            () = app.clock.moved() => {}
         }
     }
 }
 
 /// Does all that is due. What fails is logged and tried again the next time, and keeps nothing else from being done.
 pub async fn sweep(app: &App, stop: &CancellationToken) {
+    until_done("billing", stop, || billing::worker::step_some(app)).await;
+    until_done("collecting payments", stop, || billing::collection::collect_some(app)).await;
+    until_done("forgetting the provider's events", stop, || billing::collection::forget_some(app, ROWS_AT_ONCE)).await;
     until_done("taking expired invitations off the books", stop, || release(app)).await;
     until_done("forgetting old answers", stop, || forget(app)).await;
     until_done("purging deleted organizations", stop, || purge(app)).await;

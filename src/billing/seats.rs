@@ -1,6 +1,6 @@
 //! The seat rule: used = active members + pending invitations that have not expired, and no call makes it pass the total.
 
-use crate::billing::catalogue::Plan;
+use crate::billing::catalogue::Terms;
 use crate::entity::organization;
 use crate::entity::subscription::Status;
 use crate::error::Error;
@@ -52,10 +52,10 @@ impl Usage {
     }
 
     /// Whether the number of seats can become this, under this plan.
-    pub fn change_total(self, plan: &Plan, seats: i64) -> Result<(), Error> {
+    pub fn change_total(self, plan: &Terms, seats: i64) -> Result<(), Error> {
         if !plan.takes(seats) {
             return Err(Error::SeatsOutsidePlan {
-                plan_id: plan.plan.clone(),
+                plan_id: plan.plan_id.clone(),
                 requested: seats,
                 minimum: plan.minimum_seats,
                 maximum: plan.maximum_seats,
@@ -93,10 +93,10 @@ mod tests {
         #[test]
         fn the_total_never_falls_below_what_is_used(total in 0..50i64, members in 0..60i64, pending in 0..60i64, seats in -5..80i64) {
             let catalogue = crate::billing::catalogue::Catalogue::load(None).unwrap();
-            let plan = catalogue.default_plan().unwrap();
+            let plan = catalogue.default_plan().unwrap().terms(None, None).unwrap();
             let usage = Usage { total, members, pending };
             let allowed = (1..=10).contains(&seats) && seats >= usage.used();
-            prop_assert_eq!(usage.change_total(plan, seats).is_ok(), allowed);
+            prop_assert_eq!(usage.change_total(&plan, seats).is_ok(), allowed);
         }
     }
 }

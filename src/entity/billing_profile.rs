@@ -13,6 +13,9 @@ pub struct Model {
     /// The profile.
     #[sea_orm(column_type = "JsonBinary")]
     pub profile: Json,
+    /// How the organization is taxed, if a service said.
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub tax: Option<Json>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
     /// Counts the changes.

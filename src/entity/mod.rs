@@ -1,21 +1,31 @@
 //! One SeaORM entity for each table of `migrations/`, without logic.
 
 pub mod billing_profile;
+pub mod credit_entry;
+pub mod credit_note;
 pub mod custom_role;
 pub mod data_import;
 pub mod deployment;
 pub mod event;
 pub mod former_member;
 pub mod invitation;
+pub mod invoice;
+pub mod invoice_line;
 pub mod join_request;
 pub mod membership;
 pub mod organization;
 pub mod organization_day;
 pub mod organization_domain;
 pub mod organization_settings;
+pub mod payment;
+pub mod payment_method;
+pub mod provider_event;
 pub mod recording;
 pub mod room_session;
+pub mod seat_entry;
 pub mod stored_answer;
 pub mod subscription;
+pub mod usage_report;
+pub mod usage_total;
 pub mod workspace;
 pub mod workspace_member;

@@ -92,6 +92,10 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
         Error::RecordingNotFound { recording_id } => {
             details.set_resource_info("recording", recording_id.clone(), "", refusal.message.clone());
         }
+        Error::Billing(refused) if refusal.code == Code::NotFound || refusal.code == Code::AlreadyExists => {
+            let (kind, name) = refused.resource();
+            details.set_resource_info(kind, name, "", refusal.message.clone());
+        }
         Error::RoomNotFound { slug } | Error::RoomSlugTaken { slug } => {
             details.set_resource_info("room", slug.clone(), "", refusal.message.clone());
         }
@@ -109,7 +113,9 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     }
     let retry_after = match refusal.reason {
         ErrorReason::Conflict => Some(Duration::from_millis(50)),
-        ErrorReason::DatabaseUnavailable | ErrorReason::DnsUnavailable => Some(Duration::from_secs(1)),
+        ErrorReason::DatabaseUnavailable | ErrorReason::DnsUnavailable | ErrorReason::ProviderUnavailable => {
+            Some(Duration::from_secs(1))
+        }
         _ => None,
     };
     if retry_after.is_some() {

@@ -3,6 +3,7 @@
 //! One enum, named after what happened in the domain; one mapping to a status (`status.rs`). Nothing else in the crate
 //! builds a `Status`, so no SQL and no internals can reach a client by another way.
 
+mod billing;
 mod details;
 mod status;
 
@@ -14,6 +15,7 @@ use crate::auth::caller::IdentityFault;
 use crate::auth::policy::Right;
 use crate::pb::Permission;
 
+pub use billing::Billing;
 pub use details::DOMAIN;
 
 /// Why a call is refused.
@@ -151,6 +153,10 @@ pub enum Error {
     #[error("the session has ended")]
     SessionNotLive { session_id: String },
 
+    /// A refusal about plans, invoices, payments or usage.
+    #[error("{0}")]
+    Billing(#[from] Billing),
+
     // ABORTED
     #[error("the resource has changed")]
     EtagMismatch { current: String },
@@ -204,9 +210,28 @@ impl Error {
         Self::Fields(vec![Violation { field: field.into(), description: description.into() }])
     }
 
+    /// What a refusal says: its reason, without the prefix, and its message.
+    #[must_use]
+    pub fn told(&self) -> (&'static str, String) {
+        let refusal = self.refusal();
+        (status::reason_name(refusal.reason), refusal.message)
+    }
+
+    /// Whether it is about the state of things and not about the request or the caller.
+    #[must_use]
+    pub fn is_precondition(&self) -> bool {
+        matches!(self.refusal().code, tonic::Code::FailedPrecondition | tonic::Code::NotFound)
+    }
+
     /// Nothing, or the refusal that names every item of a batch that is at fault.
     pub fn refuse_items(field: &'static str, faults: Vec<(usize, Self)>) -> Result<(), Self> {
         if faults.is_empty() { Ok(()) } else { Err(Self::Items { field, faults }) }
+    }
+}
+
+impl From<crate::billing::money::TooLarge> for Error {
+    fn from(_: crate::billing::money::TooLarge) -> Self {
+        Self::Billing(Billing::AmountTooLarge)
     }
 }
 

@@ -20,11 +20,11 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
         Self { code, reason, message: message.into(), metadata: Vec::new() }
     }
 
-    fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
+    pub(super) fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
         self.metadata.push((key, value.to_string()));
         self
     }
@@ -354,6 +354,7 @@ impl Error {
             Self::SessionNotLive { session_id } => Refusal::new(C::FailedPrecondition, R::SessionNotLive, "the session has ended")
             .with("session_id", session_id),
             Self::DnsUnavailable => Refusal::new(C::Unavailable, R::DnsUnavailable, "the domain name system did not answer; try again"),
+            Self::Billing(refused) => refused.refusal(),
             Self::EtagMismatch { current } => Refusal::new(
                 C::Aborted,
                 R::EtagMismatch,

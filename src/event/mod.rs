@@ -374,6 +374,201 @@ pub enum Change {
         /// The fields that changed.
         fields: Vec<String>,
     },
+    /// The subscription is on another plan, or on other terms of it.
+    #[serde(rename = "subscription.plan_changed")]
+    SubscriptionPlanChanged {
+        /// The plan before.
+        before_plan_id: String,
+        /// The plan after.
+        plan_id: String,
+        /// Its version.
+        plan_version: i32,
+        /// The currency.
+        currency_code: String,
+        /// Whether its period is a year, and not a month.
+        yearly: bool,
+    },
+    /// The quantities of add-ons changed.
+    #[serde(rename = "subscription.add_ons_changed")]
+    SubscriptionAddOnsChanged {
+        /// The add-ons, each with its quantities.
+        changes: Vec<FieldChange>,
+    },
+    /// Something will change at the end of the period.
+    #[serde(rename = "subscription.change_scheduled")]
+    SubscriptionChangeScheduled {
+        /// When, RFC 3339.
+        effective_time: String,
+        /// The plan from then on.
+        plan_id: Option<String>,
+        /// The seats from then on.
+        seats: Option<i64>,
+        /// The add-ons with their quantities from then on: `storage=2`.
+        add_ons: Vec<String>,
+    },
+    /// What was scheduled was taken back.
+    #[serde(rename = "subscription.scheduled_change_canceled")]
+    SubscriptionScheduledChangeCanceled {},
+    /// What was scheduled could not be: the plan does not take as many seats as are used.
+    #[serde(rename = "subscription.scheduled_change_dropped")]
+    SubscriptionScheduledChangeDropped {
+        /// The plan.
+        plan_id: String,
+        /// The seats that it would have had to take.
+        seats: i64,
+    },
+    /// Fewer seats were scheduled than are used, which it has instead.
+    #[serde(rename = "subscription.seats_clamped")]
+    SubscriptionSeatsClamped {
+        /// The seats that were scheduled.
+        scheduled: i64,
+        /// The seats that are used.
+        used: i64,
+    },
+    /// A trial began.
+    #[serde(rename = "subscription.trial_started")]
+    SubscriptionTrialStarted {
+        /// When it ends, RFC 3339.
+        trial_end_time: String,
+    },
+    /// The trial ended.
+    #[serde(rename = "subscription.trial_ended")]
+    SubscriptionTrialEnded {},
+    /// A billing period began.
+    #[serde(rename = "subscription.renewed")]
+    SubscriptionRenewed {
+        /// When, RFC 3339.
+        period_start_time: String,
+        /// When it ends, RFC 3339.
+        period_end_time: String,
+    },
+    /// The subscription will end with its period.
+    #[serde(rename = "subscription.cancel_scheduled")]
+    SubscriptionCancelScheduled {
+        /// When, RFC 3339.
+        end_time: String,
+    },
+    /// That the subscription ends was taken back.
+    #[serde(rename = "subscription.resumed")]
+    SubscriptionResumed {},
+    /// The subscription ended.
+    #[serde(rename = "subscription.canceled")]
+    SubscriptionCanceled {
+        /// `request`, `period_end`, `trial_end` or `dunning`.
+        cause: String,
+        /// The seats that there are without it.
+        seats: i64,
+    },
+    /// Payment is overdue.
+    #[serde(rename = "subscription.past_due")]
+    SubscriptionPastDue {
+        /// Until when service goes on, RFC 3339.
+        grace_end_time: String,
+    },
+    /// Payment was tried or asked for again.
+    #[serde(rename = "subscription.payment_retried")]
+    SubscriptionPaymentRetried {
+        /// How often by now.
+        retry: i64,
+    },
+    /// Service has gone on long enough without payment.
+    #[serde(rename = "subscription.unpaid")]
+    SubscriptionUnpaid {},
+    /// Nothing is overdue any more.
+    #[serde(rename = "subscription.recovered")]
+    SubscriptionRecovered {},
+    /// An invoice became open.
+    #[serde(rename = "invoice.finalized")]
+    InvoiceFinalized {
+        /// Which.
+        invoice_id: Uuid,
+        /// Its number.
+        number: i64,
+        /// Its total, in minor units.
+        total_minor: i64,
+        /// What is due of it.
+        due_minor: i64,
+        /// Its currency.
+        currency_code: String,
+    },
+    /// Nothing is due of an invoice any more.
+    #[serde(rename = "invoice.paid")]
+    InvoicePaid {
+        /// Which.
+        invoice_id: Uuid,
+        /// Its number.
+        number: i64,
+    },
+    /// An invoice was voided.
+    #[serde(rename = "invoice.voided")]
+    InvoiceVoided {
+        /// Which.
+        invoice_id: Uuid,
+        /// Its number.
+        number: i64,
+    },
+    /// An invoice was given up.
+    #[serde(rename = "invoice.uncollectible")]
+    InvoiceUncollectible {
+        /// Which.
+        invoice_id: Uuid,
+        /// Its number.
+        number: i64,
+    },
+    /// An invoice was corrected.
+    #[serde(rename = "credit_note.created")]
+    CreditNoteCreated {
+        /// The credit note.
+        credit_note_id: Uuid,
+        /// The invoice.
+        invoice_id: Uuid,
+        /// The number of the credit note.
+        number: i64,
+        /// Its amount, in minor units.
+        amount_minor: i64,
+    },
+    /// An invoice was paid, in whole or in part.
+    #[serde(rename = "payment.succeeded")]
+    PaymentSucceeded {
+        /// The payment.
+        payment_id: Uuid,
+        /// The invoice.
+        invoice_id: Uuid,
+        /// The amount, in minor units.
+        amount_minor: i64,
+        /// Its currency.
+        currency_code: String,
+    },
+    /// A payment failed.
+    #[serde(rename = "payment.failed")]
+    PaymentFailed {
+        /// The payment.
+        payment_id: Uuid,
+        /// The invoice.
+        invoice_id: Uuid,
+        /// Why.
+        failure: String,
+    },
+    /// A payment method was added.
+    #[serde(rename = "payment_method.added")]
+    PaymentMethodAdded {
+        /// Which.
+        payment_method_id: Uuid,
+        /// Its kind.
+        kind: String,
+    },
+    /// Another payment method pays invoices.
+    #[serde(rename = "payment_method.default_set")]
+    PaymentMethodDefaultSet {
+        /// Which.
+        payment_method_id: Uuid,
+    },
+    /// A payment method was removed.
+    #[serde(rename = "payment_method.removed")]
+    PaymentMethodRemoved {
+        /// Which.
+        payment_method_id: Uuid,
+    },
     /// The number of seats changed.
     #[serde(rename = "subscription.seats_changed")]
     SubscriptionSeatsChanged {

@@ -31,6 +31,10 @@ pub enum Subject {
     Subscription,
     /// The billing profile.
     BillingProfile,
+    /// An invoice.
+    Invoice(Uuid),
+    /// A payment method.
+    PaymentMethod(Uuid),
 }
 
 impl Subject {
@@ -49,6 +53,8 @@ impl Subject {
             Self::Recording(id) => ("recording", id.clone()),
             Self::Subscription => ("subscription", String::new()),
             Self::BillingProfile => ("billing_profile", String::new()),
+            Self::Invoice(id) => ("invoice", id.to_string()),
+            Self::PaymentMethod(id) => ("payment_method", id.to_string()),
         }
     }
 }
@@ -97,7 +103,33 @@ impl Change {
             Self::RecordingRegistered { recording_id, .. } | Self::RecordingDeleted { recording_id, .. } => {
                 Subject::Recording(recording_id.clone())
             }
-            Self::SubscriptionSeatsChanged { .. } => Subject::Subscription,
+            Self::SubscriptionSeatsChanged { .. }
+            | Self::SubscriptionPlanChanged { .. }
+            | Self::SubscriptionAddOnsChanged { .. }
+            | Self::SubscriptionChangeScheduled { .. }
+            | Self::SubscriptionScheduledChangeCanceled {}
+            | Self::SubscriptionScheduledChangeDropped { .. }
+            | Self::SubscriptionSeatsClamped { .. }
+            | Self::SubscriptionTrialStarted { .. }
+            | Self::SubscriptionTrialEnded {}
+            | Self::SubscriptionRenewed { .. }
+            | Self::SubscriptionCancelScheduled { .. }
+            | Self::SubscriptionResumed {}
+            | Self::SubscriptionCanceled { .. }
+            | Self::SubscriptionPastDue { .. }
+            | Self::SubscriptionPaymentRetried { .. }
+            | Self::SubscriptionUnpaid {}
+            | Self::SubscriptionRecovered {} => Subject::Subscription,
+            Self::InvoiceFinalized { invoice_id, .. }
+            | Self::InvoicePaid { invoice_id, .. }
+            | Self::InvoiceVoided { invoice_id, .. }
+            | Self::InvoiceUncollectible { invoice_id, .. }
+            | Self::CreditNoteCreated { invoice_id, .. }
+            | Self::PaymentSucceeded { invoice_id, .. }
+            | Self::PaymentFailed { invoice_id, .. } => Subject::Invoice(*invoice_id),
+            Self::PaymentMethodAdded { payment_method_id, .. }
+            | Self::PaymentMethodDefaultSet { payment_method_id }
+            | Self::PaymentMethodRemoved { payment_method_id } => Subject::PaymentMethod(*payment_method_id),
             Self::BillingProfileUpdated { .. } => Subject::BillingProfile,
         }
     }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::auth::scope::Scope;
 use crate::entity::invitation::{self, Column as C, State};
 use crate::entity::organization;
+use crate::entity::seat_entry::Cause;
 use crate::error::Error;
 use crate::operation::Unit;
 use crate::operation::unit::Books;
@@ -74,8 +75,8 @@ pub async fn list_pending_by_emails(
 
 /// Writes invitations that are sent, for the first time or again: one statement for many.
 ///
-/// `taken` says how many of them need a seat that they did not hold.
-pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: i64) -> Result<(), Error> {
+/// `taken` says which of them need a seat that they did not hold.
+pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: &[Uuid]) -> Result<(), Error> {
     let sent_again = OnConflict::columns([C::OrganizationId, C::InvitationId])
         .update_columns([
             C::Email,
@@ -98,7 +99,10 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
             .exec_without_returning(unit.transaction())
             .await?;
     }
-    unit.count(Books { pending: taken, ..Books::default() });
+    unit.count(Books { pending: sql::counted(taken.len())?, ..Books::default() });
+    for invitation_id in taken {
+        unit.note_seat(Cause::InvitationSent, invitation_id.to_string(), 1);
+    }
     Ok(())
 }
 
@@ -129,6 +133,14 @@ pub async fn end<A>(
         row.invitee_user_id = invitee_user_id.map(str::to_owned);
         row.ended_at = Some(unit.now);
         unit.count(Books { pending, ..Books::default() });
+        if pending != 0 {
+            let cause = match state {
+                State::Accepted => Cause::InvitationAccepted,
+                State::Declined => Cause::InvitationDeclined,
+                State::Pending | State::Canceled => Cause::InvitationCanceled,
+            };
+            unit.note_seat(cause, row.invitation_id.to_string(), pending);
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::{Identity, Profile};
 use crate::auth::scope::Scope;
 use crate::entity::former_member;
 use crate::entity::membership::{self, Column as C};
+use crate::entity::seat_entry::Cause;
 use crate::error::{Error, OnConstraint as _};
 use crate::operation::Unit;
 pub use crate::operation::store::find_member as find;
@@ -74,7 +75,8 @@ fn of(scope: Scope) -> sea_orm::Select<membership::Entity> {
 }
 
 /// Inserts the founder, whom the organization's counters knew from its beginning.
-pub async fn insert_founder<A>(unit: &Unit<'_, A>, row: membership::Model) -> Result<(), Error> {
+pub async fn insert_founder<A>(unit: &mut Unit<'_, A>, row: membership::Model) -> Result<(), Error> {
+    unit.note_seat(Cause::MemberJoined, &row.user_id, 1);
     membership::Entity::insert(row.into_active_model()).exec_without_returning(unit.transaction()).await?;
     Ok(())
 }
@@ -82,11 +84,13 @@ pub async fn insert_founder<A>(unit: &Unit<'_, A>, row: membership::Model) -> Re
 /// Inserts an active member. That there is a seat the caller has seen to: an invitation gave its own up, or one was free.
 pub async fn insert_joining<A>(unit: &mut Unit<'_, A>, row: membership::Model) -> Result<(), Error> {
     let (user_id, role) = (row.user_id.clone(), row.role.clone());
+    let member = user_id.clone();
     membership::Entity::insert(row.into_active_model())
         .exec_without_returning(unit.transaction())
         .await
         .on_constraint("membership_one_per_user", || Error::AlreadyMember { user_id })?;
     unit.count_members(&role, 1);
+    unit.note_seat(Cause::MemberJoined, member, 1);
     Ok(())
 }
 
@@ -149,6 +153,7 @@ pub async fn delete<A>(unit: &mut Unit<'_, A>, rows: &[&membership::Model]) -> R
     for row in rows {
         if row.suspended_at.is_none() {
             unit.count_members(&row.role, -1);
+            unit.note_seat(Cause::MemberRemoved, &row.user_id, -1);
         }
     }
     remember(unit, rows).await?;
@@ -172,6 +177,11 @@ pub async fn update_suspension<A>(
         .exec(unit.transaction())
         .await?;
     unit.count_members(&row.role, members);
+    match members {
+        0 => {}
+        taken if taken > 0 => unit.note_seat(Cause::MemberReactivated, &row.user_id, taken),
+        taken => unit.note_seat(Cause::MemberSuspended, &row.user_id, taken),
+    }
     Ok(())
 }
 

@@ -303,6 +303,64 @@ impl<C: Command> Attempt<'_, C> {
     }
 }
 
+/// Something that the service does of its own accord when the time has come.
+pub trait Duty: Send + Sync {
+    /// What comes of it.
+    type Outcome: Send;
+
+    /// Does it, inside the transaction that holds the organization's lock.
+    fn run(&self, unit: &mut Unit<'_, Itself>) -> impl Future<Output = Result<Self::Outcome, Error>> + Send;
+}
+
+/// The right of the service to do what it has to.
+#[derive(Clone, Copy, Debug)]
+pub struct Itself;
+
+/// Does something to an organization; nothing when it is gone, or somebody else is changing it and `patiently` is not said.
+pub async fn undertake<D: Duty>(
+    app: &App,
+    organization_id: Uuid,
+    duty: &D,
+    patiently: bool,
+) -> Result<Option<D::Outcome>, Error> {
+    let scope = Scope::of_newcomer(organization_id);
+    let place = Place { organization: Some(scope), answers_in: organization_id };
+    let held = Held::begin(app, place).await?;
+    match fulfil(app, scope, held.transaction()?, duty, patiently).await {
+        Ok(outcome) => {
+            held.commit().await?;
+            Ok(outcome)
+        }
+        Err(error) => {
+            held.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn fulfil<D: Duty>(
+    app: &App,
+    scope: Scope,
+    transaction: &DatabaseTransaction,
+    duty: &D,
+    patiently: bool,
+) -> Result<Option<D::Outcome>, Error> {
+    let organization = if patiently {
+        store::lock(transaction, scope).await?
+    } else {
+        store::lock_unless_held(transaction, scope).await?
+    };
+    let Some(organization) = organization else { return Ok(None) };
+    let policy = store::policy_of(transaction, &app.policy, Some(&organization)).await?;
+    let author = Author { user_id: None, service: Some("tenantry".to_owned()), call_id: "worker".to_owned() };
+    let now = app.clock.now();
+    let entry = Entry { transaction, author, policy, organization: Some(&organization), now, keep: true };
+    let mut unit = Unit::new(app, Itself, entry)?;
+    let outcome = duty.run(&mut unit).await?;
+    unit.finish(None, &()).await?;
+    Ok(Some(outcome))
+}
+
 fn not_deleted(organization: &organization::Model) -> Result<(), Error> {
     match organization.deleted_at {
         None => Ok(()),

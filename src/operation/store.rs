@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef, Select,
@@ -16,10 +16,10 @@ use uuid::Uuid;
 use crate::auth::policy::RolePolicy;
 use crate::auth::policy::custom::CustomRole;
 use crate::auth::scope::Scope;
-use crate::entity::{custom_role, invitation, membership, organization};
+use crate::entity::{custom_role, invitation, membership, organization, seat_entry};
 use crate::error::Error;
 use crate::organization::days::{self, Tally};
-use crate::sql;
+use crate::{id, sql};
 
 /// Finds the organization.
 pub async fn find(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
@@ -55,6 +55,17 @@ pub fn membership_of(user_id: String) -> RelationDef {
 /// SQLite the transaction itself is the lock.)
 pub async fn lock(connection: &impl ConnectionTrait, scope: Scope) -> Result<Option<organization::Model>, DbErr> {
     organization::Entity::find_by_id(scope.organization_id()).lock(LockType::Update).one(connection).await
+}
+
+/// Locks the organization, unless somebody else has: then there is nothing to wait for.
+pub async fn lock_unless_held(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+) -> Result<Option<organization::Model>, DbErr> {
+    organization::Entity::find_by_id(scope.organization_id())
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .one(connection)
+        .await
 }
 
 /// The organization, a user's membership of it and its role policy, as they stand together at one moment.
@@ -142,21 +153,21 @@ pub async fn find_member(
     membership::Entity::find_by_id((scope.organization_id(), user_id.to_owned())).one(connection).await
 }
 
-/// Takes the invitations that have expired out of the count of seats, and says how many those were. Only one who holds the
-/// organization's lock may.
+/// Takes the invitations that have expired out of the count of seats, and says which those were and when. Only one who holds
+/// the organization's lock may.
 pub async fn release_expired(
     connection: &impl ConnectionTrait,
     scope: Scope,
     now: DateTime<Utc>,
-) -> Result<i64, Error> {
+) -> Result<Vec<(Uuid, DateTime<Utc>)>, Error> {
     use invitation::Column as C;
     let released = invitation::Entity::update_many()
         .filter(C::OrganizationId.eq(scope.organization_id()))
         .filter(expired_with_seat(now))
         .col_expr(C::HoldsSeat, Expr::value(false))
-        .exec(connection)
+        .exec_with_returning(connection)
         .await?;
-    sql::counted(released.rows_affected)
+    Ok(released.into_iter().map(|row| (row.invitation_id, row.expires_at)).collect())
 }
 
 /// An organization that has invitations which have expired and are still counted as holding a seat.
@@ -194,12 +205,28 @@ pub async fn release_some(
         .filter(I::OrganizationId.eq(organization_id))
         .filter(I::InvitationId.in_subquery(some))
         .col_expr(I::HoldsSeat, Expr::value(false))
-        .exec(connection)
+        .exec_with_returning(connection)
         .await?;
+    let count = sql::counted(released.len())?;
+    let ids = id::new_in_order(now, released.len());
+    let entries = ids.into_iter().zip(released).map(|(entry_id, row)| seat_entry::Model {
+        organization_id,
+        entry_id,
+        occurred_at: row.expires_at,
+        recorded_at: now,
+        cause: seat_entry::Cause::InvitationExpired,
+        subject: row.invitation_id.to_string(),
+        taken: -1,
+        added: 0,
+        members_after: organization.active_members,
+        pending_after: organization.pending_invitations - count,
+        total_after: organization.seats_total,
+    });
+    sql::insert_all(connection, &entries.collect::<Vec<_>>()).await?;
     organization::Entity::update_many()
         .filter(O::OrganizationId.eq(organization_id))
         .col_expr(O::Today, Expr::value(write_json(&today)?))
-        .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(sql::counted(released.rows_affected)?))
+        .col_expr(O::PendingInvitations, Expr::col(O::PendingInvitations).sub(count))
         .exec(connection)
         .await?;
     Ok(())

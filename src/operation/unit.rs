@@ -16,7 +16,8 @@ use crate::app::App;
 use crate::auth::policy::RolePolicy;
 use crate::auth::scope::{Author, Scope};
 use crate::billing::seats::Usage;
-use crate::entity::organization;
+use crate::entity::seat_entry::Cause;
+use crate::entity::{organization, seat_entry};
 use crate::error::{Error, OnConstraint as _};
 use crate::event::{Change, log};
 use crate::id;
@@ -46,8 +47,20 @@ pub struct Unit<'a, A> {
     activity: Tally,
     /// The invitations that had expired and are taken off the books.
     released: i64,
+    /// Seats that were taken and given back.
+    seat_moves: Vec<SeatMove>,
     changes: Vec<Change>,
     keep: bool,
+}
+
+/// A seat that was taken or given back.
+#[derive(Clone, Debug)]
+struct SeatMove {
+    cause: Cause,
+    subject: String,
+    taken: i64,
+    added: i64,
+    occurred_at: DateTime<Utc>,
 }
 
 /// How a transaction begins.
@@ -100,6 +113,8 @@ pub struct Books {
     pub pending: i64,
     /// The new number of seats, if it changes.
     pub seats_total: Option<i64>,
+    /// Whether that may be fewer than are used: nobody is removed when a subscription ends.
+    pub seats_cut: bool,
     /// Storage that is taken, less what is given back, in bytes.
     pub storage_bytes: i64,
     /// Recordings that came, less those that went.
@@ -131,6 +146,7 @@ impl<'a, A> Unit<'a, A> {
             members_by_role: BTreeMap::new(),
             activity: Tally::default(),
             released: 0,
+            seat_moves: Vec::new(),
             changes: Vec::new(),
             keep,
         })
@@ -175,6 +191,7 @@ impl<'a, A> Unit<'a, A> {
     pub fn count(&mut self, books: Books) {
         self.books.pending += books.pending;
         self.books.seats_total = books.seats_total.or(self.books.seats_total);
+        self.books.seats_cut |= books.seats_cut;
         self.books.storage_bytes += books.storage_bytes;
         self.books.recordings += books.recordings;
         self.books.live_sessions += books.live_sessions;
@@ -186,9 +203,23 @@ impl<'a, A> Unit<'a, A> {
         *self.members_by_role.entry(role.to_owned()).or_default() += members;
     }
 
+    /// A seat was taken or, below zero, given back: for the ledger.
+    pub fn note_seat(&mut self, cause: Cause, subject: impl Into<String>, taken: i64) {
+        let occurred_at = self.now;
+        self.seat_moves.push(SeatMove { cause, subject: subject.into(), taken, added: 0, occurred_at });
+    }
+
     /// The organization's row was written with its first members in its counters.
     pub fn founded(&mut self, row: &organization::Model) -> Result<(), Error> {
         self.opening = Opening::of(row)?;
+        let (subject, occurred_at) = (String::new(), self.now);
+        self.seat_moves.push(SeatMove {
+            cause: Cause::SeatsChanged,
+            subject,
+            taken: 0,
+            added: row.seats_total,
+            occurred_at,
+        });
         Ok(())
     }
 
@@ -207,7 +238,15 @@ impl<'a, A> Unit<'a, A> {
 
     /// The seats as they would be now, with the invitations that expired since the last change taken off the books.
     pub async fn seats(&mut self) -> Result<Usage, Error> {
-        self.released += store::release_expired(self.transaction, self.scope, self.now).await?;
+        let expired = store::release_expired(self.transaction, self.scope, self.now).await?;
+        self.released += sql::counted(expired.len())?;
+        self.seat_moves.extend(expired.into_iter().map(|(invitation_id, occurred_at)| SeatMove {
+            cause: Cause::InvitationExpired,
+            subject: invitation_id.to_string(),
+            taken: -1,
+            added: 0,
+            occurred_at,
+        }));
         Ok(self.usage())
     }
 
@@ -222,12 +261,42 @@ impl<'a, A> Unit<'a, A> {
     /// Writes the books and the events, and keeps the answer.
     pub(super) async fn finish(self, key: Option<&RequestKey>, answer: &impl prost::Message) -> Result<(), Error> {
         self.close_books().await?;
+        self.write_ledger().await?;
         let number = self.opening.last_event_number;
         log::append(self.transaction, self.scope, &self.author, number, &self.changes, self.now).await?;
         match key {
             Some(key) => key.store(self.transaction, answer, self.now).await,
             None => Ok(()),
         }
+    }
+
+    /// Writes the takes and releases of seats, and how things stand after all of them.
+    async fn write_ledger(&self) -> Result<(), Error> {
+        let usage = self.usage();
+        let added = usage.total - self.opening.seats_total;
+        let moved = (added != 0).then(|| SeatMove {
+            cause: Cause::SeatsChanged,
+            subject: String::new(),
+            taken: 0,
+            added,
+            occurred_at: self.now,
+        });
+        let all: Vec<&SeatMove> = self.seat_moves.iter().chain(&moved).collect();
+        let ids = id::new_in_order(self.now, all.len());
+        let rows = ids.into_iter().zip(all).map(|(entry_id, moved)| seat_entry::Model {
+            organization_id: self.scope.organization_id(),
+            entry_id,
+            occurred_at: moved.occurred_at,
+            recorded_at: self.now,
+            cause: moved.cause,
+            subject: moved.subject.clone(),
+            taken: moved.taken,
+            added: moved.added,
+            members_after: usage.members,
+            pending_after: usage.pending,
+            total_after: usage.total,
+        });
+        Ok(sql::insert_all(self.transaction, &rows.collect::<Vec<_>>()).await?)
     }
 
     async fn close_books(&self) -> Result<(), Error> {
@@ -260,7 +329,7 @@ impl<'a, A> Unit<'a, A> {
         // The database's own word on the seat rule, besides the code's: whatever grows must end within the total. A seat that
         // passes from an invitation to its member is no growth, and a seat that an expiry gave back makes none good.
         let growth = members + books.pending;
-        if growth > 0 || books.seats_total.is_some() {
+        if growth > 0 || (books.seats_total.is_some() && !books.seats_cut) {
             let used = Expr::col(C::ActiveMembers).add(Expr::col(C::PendingInvitations));
             update = update.filter(used.add(members + pending).lte(usage.total));
         }

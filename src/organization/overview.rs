@@ -11,7 +11,9 @@ use sea_orm::{
 
 use crate::auth::policy::RolePolicy;
 use crate::auth::scope::Scope;
-use crate::entity::{billing_profile, invitation, join_request, membership, organization_settings, subscription};
+use crate::entity::{
+    billing_profile, invitation, join_request, membership, organization_settings, payment_method, subscription,
+};
 use crate::error::Error;
 use crate::membership::joining;
 use crate::operation::store::expired_with_seat;
@@ -34,6 +36,8 @@ pub struct Head {
     pub pending_join_requests: i64,
     /// How many invitations there ever were: none, or some.
     pub some_invitations: i64,
+    /// How many payment methods there are.
+    pub some_payment_methods: i64,
 }
 
 impl FromQueryResult for Head {
@@ -46,6 +50,7 @@ impl FromQueryResult for Head {
             expired_invitations: row.try_get(pre, "expired_invitations")?,
             pending_join_requests: row.try_get(pre, "pending_join_requests")?,
             some_invitations: row.try_get(pre, "some_invitations")?,
+            some_payment_methods: row.try_get(pre, "some_payment_methods")?,
         })
     }
 }
@@ -79,6 +84,10 @@ pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime
         .expr_as(counted(expired.clone().cond_where(expired_with_seat(now))), "expired_invitations")
         .expr_as(counted(waiting.clone().and_where(joining::is_pending())), "pending_join_requests")
         .expr_as(counted(&one_invitation(scope)), "some_invitations")
+        .expr_as(
+            counted(count_of(payment_method::Entity).and_where(payment_method::Column::OrganizationId.eq(id))),
+            "some_payment_methods",
+        )
         .into_model::<Head>()
         .one(connection)
         .await?;

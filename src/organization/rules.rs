@@ -2,8 +2,7 @@
 
 use chrono::TimeDelta;
 
-use crate::billing::catalogue::Plan;
-use crate::entity::subscription::{self, Status};
+use crate::entity::subscription::Status;
 use crate::error::Blocker;
 use crate::text;
 
@@ -15,17 +14,23 @@ const LONGEST_SLUG: usize = 63;
 
 /// What must end before an organization can be deleted: nobody shall go on paying for what is gone.
 #[must_use]
-pub fn deletion_blockers(subscription: &subscription::Model, plan: Option<&Plan>) -> Vec<Blocker> {
-    let ended = subscription.status == Status::Canceled;
-    let costs = plan.is_none_or(|plan| !plan.is_free());
-    if ended || !costs {
-        return Vec::new();
+pub fn deletion_blockers(plan_id: &str, status: Status, charged: bool, unpaid_invoices: usize) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    if charged && status != Status::Canceled {
+        blockers.push(Blocker {
+            kind: "LIVE_SUBSCRIPTION",
+            subject: format!("plan {plan_id}"),
+            description: "the subscription is live; cancel it first".into(),
+        });
     }
-    vec![Blocker {
-        kind: "LIVE_SUBSCRIPTION",
-        subject: format!("plan {}", subscription.plan_id),
-        description: "the subscription is live; cancel it first".into(),
-    }]
+    if unpaid_invoices > 0 {
+        blockers.push(Blocker {
+            kind: "UNPAID_INVOICE",
+            subject: format!("{unpaid_invoices} invoice(s)"),
+            description: "an invoice is open; have it paid or voided first".into(),
+        });
+    }
+    blockers
 }
 
 /// Whether a text is a slug: 3 to 63 of a–z, 0–9 and hyphens, with no hyphen at either end.
@@ -56,11 +61,9 @@ pub fn slug_like(name: &str, filler: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::billing::catalogue::Catalogue;
 
     proptest! {
         #[test]
@@ -81,22 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_live_subscription_that_costs_something_blocks() {
-        let catalogue = Catalogue::load(None).unwrap();
-        let subscription = |plan: &str, status| subscription::Model {
-            organization_id: uuid::Uuid::nil(),
-            plan_id: plan.into(),
-            status,
-            seats: 4,
-            created_at: DateTime::UNIX_EPOCH,
-            updated_at: DateTime::UNIX_EPOCH,
-            version: 1,
+    fn only_a_live_subscription_that_costs_something_or_an_open_invoice_blocks() {
+        let kinds = |status, charged, unpaid| -> Vec<&str> {
+            deletion_blockers("team", status, charged, unpaid).iter().map(|blocker| blocker.kind).collect()
         };
-        let blocks =
-            |plan: &str, status| !deletion_blockers(&subscription(plan, status), catalogue.plan(plan)).is_empty();
-        assert!(!blocks("free", Status::Active));
-        assert!(blocks("team", Status::Active) && blocks("team", Status::PastDue) && blocks("team", Status::Trialing));
-        assert!(!blocks("team", Status::Canceled));
-        assert!(blocks("gone_from_the_catalogue", Status::Active));
+        assert!(kinds(Status::Active, false, 0).is_empty() && kinds(Status::Canceled, true, 0).is_empty());
+        for status in [Status::Active, Status::PastDue, Status::Trialing, Status::Unpaid] {
+            assert_eq!(kinds(status, true, 0), ["LIVE_SUBSCRIPTION"]);
+        }
+        assert_eq!(kinds(Status::Canceled, true, 2), ["UNPAID_INVOICE"]);
+        assert_eq!(kinds(Status::Active, true, 1), ["LIVE_SUBSCRIPTION", "UNPAID_INVOICE"]);
     }
 }

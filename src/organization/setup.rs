@@ -4,7 +4,6 @@ use super::settings::Setup;
 use crate::pb::{SetupChecklist, SetupStep, SetupStepKind};
 
 /// What the steps are figured from.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
     /// It has a description.
@@ -17,8 +16,8 @@ pub struct Facts {
     pub invited: bool,
     /// Its billing profile has a name; nothing to whoever may not know.
     pub has_billing_profile: Option<bool>,
-    /// Its plan costs something, and whoever asks may know.
-    pub pays: bool,
+    /// Whether it has a payment method, where its plan costs something that a provider collects and whoever asks may know.
+    pub has_payment_method: Option<bool>,
 }
 
 /// The steps, in the order in which they are best taken.
@@ -36,10 +35,7 @@ pub fn checklist(facts: Facts, setup: &Setup) -> SetupChecklist {
         step(SetupStepKind::FirstInvitation, facts.invited),
     ];
     steps.extend(facts.has_billing_profile.map(|has| step(SetupStepKind::BillingProfile, has)));
-    if facts.pays {
-        // Nobody can have one before there are payment methods.
-        steps.push(step(SetupStepKind::PaymentMethod, false));
-    }
+    steps.extend(facts.has_payment_method.map(|has| step(SetupStepKind::PaymentMethod, has)));
     let done = steps.iter().map(|step| i32::from(step.done)).sum();
     let closed = setup.dismissed || steps.iter().all(|step| step.done || step.dismissed);
     SetupChecklist { steps, done, closed }
@@ -54,12 +50,13 @@ mod tests {
     proptest! {
         #[test]
         fn the_checklist_is_open_while_a_step_is_left(
-            [described, has_logo, invited, has_billing_profile, sees, pays, dismissed] in any::<[bool; 7]>(),
+            [described, has_logo, invited, has_billing_profile, sees, pays, has_method, dismissed] in any::<[bool; 8]>(),
             top_role_members in 1..4i64,
             dismissed_steps in prop::collection::vec(1..=7i32, 0..7),
         ) {
             let has_billing_profile = sees.then_some(has_billing_profile);
-            let facts = Facts { described, has_logo, top_role_members, invited, has_billing_profile, pays };
+            let has_payment_method = pays.then_some(has_method);
+            let facts = Facts { described, has_logo, top_role_members, invited, has_billing_profile, has_payment_method };
             let setup = Setup { dismissed, dismissed_steps: dismissed_steps.clone() };
             let SetupChecklist { steps, done, closed } = checklist(facts, &setup);
             let kinds: Vec<i32> = steps.iter().map(|step| step.kind).collect();
@@ -67,7 +64,7 @@ mod tests {
             prop_assert_eq!(kinds, asked.iter().filter(|(_, asked)| *asked).map(|(kind, _)| *kind).collect::<Vec<i32>>());
             let mut dones = vec![described, has_logo, top_role_members > 1, invited];
             dones.extend(has_billing_profile);
-            dones.push(false);
+            dones.extend(has_payment_method);
             prop_assert!(steps.iter().zip(dones).all(|(step, done)| step.done == done));
             prop_assert!(steps.iter().all(|step| step.dismissed == dismissed_steps.contains(&step.kind)));
             prop_assert_eq!(usize::try_from(done).unwrap(), steps.iter().filter(|step| step.done).count());

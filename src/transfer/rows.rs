@@ -47,15 +47,7 @@ pub(super) fn organization(line: Organization, now: DateTime<Utc>) -> organizati
 
 pub(super) fn subscription(line: Subscription, seats: i64, now: DateTime<Utc>) -> subscription::Model {
     let created_at = line.create_time.unwrap_or(now);
-    subscription::Model {
-        organization_id: line.organization_id,
-        plan_id: line.plan_id,
-        status: line.status,
-        seats,
-        created_at,
-        updated_at: created_at,
-        version: 1,
-    }
+    subscription::Model::beginning(line.organization_id, line.plan_id, line.status, seats, created_at)
 }
 
 pub(super) fn role(line: Role, now: DateTime<Utc>) -> Result<custom_role::Model, Error> {

@@ -19,12 +19,12 @@ use super::source::Fingerprint;
 use crate::auth::scope::{Author, Scope};
 use crate::clock::Clock;
 use crate::database::Database;
-use crate::entity::{data_import, event, organization};
+use crate::entity::{data_import, event, organization, seat_entry};
 use crate::error::Error;
 use crate::event::log;
 use crate::operation::store::write_json;
 use crate::organization::days::{self, Tally, Today};
-use crate::sql;
+use crate::{id, sql};
 
 /// How often a batch is begun again when it loses against a server's changes.
 const ATTEMPTS: u32 = 5;
@@ -105,10 +105,13 @@ impl Writer<'_> {
         self.move_on(&transaction, batch, last.then_some(now)).await?;
         let mut events = Vec::new();
         let mut organizations = Vec::with_capacity(batch.organizations.len());
+        let mut seats = Vec::with_capacity(batch.organizations.len());
         for row in &batch.organizations {
             let entry = batch.books.get(&row.organization_id).ok_or(Error::defect("an organization without books"))?;
             events.extend(self.event(row, entry, now)?);
-            organizations.push(self.opened(row.clone(), entry, now)?);
+            let opened = self.opened(row.clone(), entry, now)?;
+            seats.push(seat_entry(&opened, entry.active() + entry.pending, opened.seats_total, now));
+            organizations.push(opened);
         }
         events.extend(self.add_to_known(&transaction, batch, now).await?);
         sql::insert_all(&transaction, &organizations).await?;
@@ -119,6 +122,7 @@ impl Writer<'_> {
         sql::insert_all(&transaction, &batch.invitations).await?;
         sql::insert_all(&transaction, &batch.assignments).await?;
         sql::insert_all(&transaction, &events).await?;
+        sql::insert_all(&transaction, &seats).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -210,6 +214,12 @@ impl Writer<'_> {
             let used = Expr::col(C::ActiveMembers).add(Expr::col(C::PendingInvitations));
             update = update.filter(used.add(growth).lte(Expr::col(C::SeatsTotal)));
         }
+        let mut after = row.clone();
+        after.active_members += entry.active();
+        after.pending_invitations += entry.pending;
+        if growth != 0 {
+            sql::insert_all(transaction, &[seat_entry(&after, growth, 0, now)]).await?;
+        }
         match update.exec(transaction).await?.rows_affected {
             1 => Ok(()),
             _ => Err(TransferError::SeatsTaken(row.organization_id)),
@@ -229,6 +239,23 @@ impl Writer<'_> {
             Author { user_id: None, service: Some("import".to_owned()), call_id: format!("import-{occasion}") };
         let scope = Scope::of_newcomer(row.organization_id);
         log::row(scope, &author, row.last_event_number + 1, change, now).map(Some)
+    }
+}
+
+/// What an import brings is an opening balance of the ledger of seats.
+fn seat_entry(after: &organization::Model, taken: i64, added: i64, now: DateTime<Utc>) -> seat_entry::Model {
+    seat_entry::Model {
+        organization_id: after.organization_id,
+        entry_id: id::new(now),
+        occurred_at: now,
+        recorded_at: now,
+        cause: seat_entry::Cause::OpeningBalance,
+        subject: String::new(),
+        taken,
+        added,
+        members_after: after.active_members,
+        pending_after: after.pending_invitations,
+        total_after: after.seats_total,
     }
 }
 

@@ -6,6 +6,7 @@ use tenantry::database::violates;
 use tenantry::pb::{self, SubscriptionStatus};
 use tonic::Code;
 
+use crate::harness::billing::plan;
 use crate::harness::person::{Person, answer};
 use crate::harness::refused::Refused;
 use crate::harness::tenant::id_of;
@@ -43,7 +44,7 @@ async fn plans(person: &Person) -> Vec<pb::Plan> {
 }
 
 async fn usage(person: &Person) -> pb::SeatUsage {
-    let request = pb::GetSeatUsageRequest { organization_id: person.organization_id.clone() };
+    let request = pb::GetSeatUsageRequest { organization_id: person.organization_id.clone(), time: None };
     answer(person.billing().get_seat_usage(request).await).expect("usage").seat_usage.expect("usage")
 }
 
@@ -52,18 +53,23 @@ fn pairs(refused: &Refused, keys: &[&str]) -> Vec<String> {
 }
 
 database_tests! {
-    async fn a_plan_that_has_left_the_catalogue_is_told_and_holds_nobody_up(backend: Backend) {
+    async fn a_plan_that_has_left_the_catalogue_is_kept_by_those_who_are_on_it(backend: Backend) {
         let mut world = World::with(backend, Setup { plans: Some(plans_with_seats(9)), ..Setup::default() }).await;
         let ann = world.person("ann").founds("Acme").await;
         // The operator starts again with plans that do not have it.
         world.setup.plans = None;
         world.switches_policy_to("owner-billing").await;
         let ann = ann.at(world.channel());
+        assert_eq!(ann.tries_to_set_seats(12).await.expect("as it was agreed on").seats, 12);
+        assert_eq!(ann.changes(plan("roomy")).await.expect("it is on it").subscription.expect("it").plan_id, "roomy");
+        // One of which nothing was agreed on yet, as an older version wrote it, is told.
+        world.execute("UPDATE subscription SET agreement = NULL").await.expect("written");
         let refused = ann.tries_to_set_seats(5).await.expect_err("who knows what the plan allows?");
         assert_eq!(refused.is(), (Code::FailedPrecondition, "PLAN_UNKNOWN"));
+        assert_eq!(ann.subscription().await.expect("what there is").plan_id, "roomy");
         assert_eq!(refused.metadata["plan_id"], "roomy");
         assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
-        assert_eq!(ann.seats().await, "2 / 9 seats");
+        assert_eq!(ann.seats().await, "2 / 12 seats");
         world.end().await;
     }
 }
@@ -86,6 +92,17 @@ database_tests! {
             minimum_seats: 2,
             maximum_seats: Some(250),
             default: false,
+            version: 1,
+            prices: vec![pb::PlanPrice {
+                currency_code: "EUR".into(),
+                billing_period: pb::BillingPeriod::Month.into(),
+                base_price_minor: 2_000,
+                seat_price_minor: 800,
+            }],
+            trial_days: 0,
+            proration: pb::Proration::Second.into(),
+            entitlements: Vec::new(),
+            add_ons: Vec::new(),
         };
         assert_eq!(listed[1], expected);
         assert_eq!(listed[2].maximum_seats, None);

@@ -286,7 +286,8 @@ async fn a_faulty_role_policy_names_line_role_and_permission() {
 async fn a_faulty_catalogue_says_what_is_wrong_with_it() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("plans.toml");
-    let good = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/billing/catalogue.toml")).expect("there");
+    let good = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/billing/catalogue/catalogue.toml"))
+        .expect("there");
     fs::write(&path, good.replace("plan = \"team\"\ntitle", "plan = \"free\"\ntitle")).expect("written");
     let path = path.to_str().expect("text");
     refuses_to_start(&["--plans", path], &[path, "free"]).await;
@@ -447,7 +448,8 @@ async fn calls(server: &Process, secret: &str) -> Vec<String> {
     bob.email = "bob.secret@example.com".into();
     bob.identity.0[1].1.clone_from(&bob.email);
     let bob = bob.accepts(&sent[0].token).await;
-    let mut request = Request::new(pb::GetSeatUsageRequest { organization_id: bob.organization_id.clone() });
+    let mut request =
+        Request::new(pb::GetSeatUsageRequest { organization_id: bob.organization_id.clone(), time: None });
     request.metadata_mut().insert("x-request-id", "told-by-bob".parse().expect("ascii"));
     let refused = answer(bob.billing().get_seat_usage(request).await).expect_err("refused");
     assert_eq!(refused.is(), (Code::PermissionDenied, "ROLE_LACKS_PERMISSION"));

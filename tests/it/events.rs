@@ -261,6 +261,7 @@ database_tests! {
 
         done.extend(doing.done);
         done.insert("RecordSignIn".into());
+        done.extend(crate::events_of_billing::TOLD.iter().map(|rpc| (*rpc).to_owned()));
         done.extend(crate::events_of_products::TOLD.iter().map(|rpc| (*rpc).to_owned()));
         assert_eq!(done, mutating(), "an RPC whose events are told neither here nor there");
         world.end().await;

@@ -820,7 +820,7 @@ database_tests! {
                 let id = compact(&owner.organization_id);
                 let found = rows.iter().any(|row| row.contains(&id));
                 let expected = left.contains(owner.organization_id.as_str())
-                    && ["event", "invitation", "membership", "organization", "organization_day", "subscription"]
+                    && ["event", "invitation", "membership", "organization", "organization_day", "seat_entry", "subscription"]
                         .contains(&table.as_str());
                 assert_eq!(found, expected, "{} in {table}", owner.name);
             }

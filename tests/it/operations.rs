@@ -141,7 +141,7 @@ database_tests! {
         let world = World::new(backend).await;
         let ann = world.person("ann").founds("Acme").await;
         let asking = |id: Option<&'static str>| {
-            let mut request = Request::new(pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone() });
+            let mut request = Request::new(pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None });
             if let Some(id) = id {
                 request.metadata_mut().insert("x-request-id", id.parse().expect("ascii"));
             }
@@ -496,7 +496,7 @@ async fn a_database_that_goes_away_is_told_at_once_and_found_again() {
     let asked = Instant::now();
     let invited = ann.tries_to_invite(&["bob@example.com"], "member").await.expect_err("refused");
     assert_eq!(invited.is(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
-    let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone() };
+    let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
     let read = answer(ann.billing().get_seat_usage(request).await).expect_err("refused");
     assert_eq!(read.is(), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
     assert!(invited.retry && read.retry, "it says when to try again");

@@ -476,7 +476,7 @@ database_tests! {
         assert_eq!(bob.organization().await, deleted);
         let organization_id = ann.organization_id.clone();
         let listing = pb::ListMembersRequest { organization_id: organization_id.clone(), ..Default::default() };
-        let usage = pb::GetSeatUsageRequest { organization_id: organization_id.clone() };
+        let usage = pb::GetSeatUsageRequest { organization_id: organization_id.clone(), time: None };
         let roles = pb::ListRolesRequest { organization_id: organization_id.clone() };
         let closed = [
             answer(bob.members().list_members(listing).await).unwrap_err(),

@@ -33,6 +33,8 @@ impl Command for CancelInvitations {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
+        // What has expired gave its seat back then, and not by this.
+        unit.seats().await?;
         let ids: Vec<Uuid> = self.invitation_ids.iter().map(|(_, id)| *id).collect();
         let found = invitations::list_by_ids(unit.transaction(), unit.scope(), &ids).await?;
         let mut found: HashMap<Uuid, invitation::Model> =

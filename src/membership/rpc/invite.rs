@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{chosen, shown_invitation, single};
@@ -152,27 +152,34 @@ async fn send(
     lifetime: TimeDelta,
 ) -> Result<Vec<pb::InvitedMember>, Error> {
     judge(unit, &outgoing, field).await?;
-    // An expired invitation has lost its seat, and needs one like a new one.
-    let holds_seat =
-        |earlier: &Option<invitation::Model>| earlier.as_ref().is_some_and(|row| !rules::is_expired(row, unit.now));
-    let needed = sql::counted(outgoing.iter().filter(|item| !holds_seat(&item.earlier)).count())?;
+    let needed = sql::counted(outgoing.iter().filter(|item| !holds_seat(item.earlier.as_ref(), unit.now)).count())?;
     if needed > 0 {
         subscriptions::check_growth(unit, needed).await?;
     }
     let mut rows = Vec::with_capacity(outgoing.len());
     let mut invited = Vec::with_capacity(outgoing.len());
     let new_ids = id::new_in_order(unit.now, outgoing.len());
+    let mut new_seats = Vec::new();
     for (item, new_id) in outgoing.into_iter().zip(new_ids) {
+        let is_new = !holds_seat(item.earlier.as_ref(), unit.now);
         let resent = item.earlier.is_some();
         let role_before = item.earlier.as_ref().map(|earlier| earlier.role.clone());
         let (row, secret) = written(unit, item, new_id, lifetime)?;
         record(unit, &row, role_before);
         let token = if unit.is_rehearsal() { String::new() } else { secret.write() };
         invited.push(pb::InvitedMember { invitation: Some(shown_invitation(&row, unit.now)), resent, token });
+        if is_new {
+            new_seats.push(row.invitation_id);
+        }
         rows.push(row);
     }
-    invitations::send(unit, &rows, needed).await?;
+    invitations::send(unit, &rows, &new_seats).await?;
     Ok(invited)
+}
+
+/// Whether an address has a seat already. An expired invitation has lost its own, and needs one like a new one.
+fn holds_seat(earlier: Option<&invitation::Model>, now: DateTime<Utc>) -> bool {
+    earlier.is_some_and(|row| !rules::is_expired(row, now))
 }
 
 /// Finds every item at fault: an address that is a member's or of a domain that the settings leave out, an invitation to a role that the caller may not touch.

@@ -1,7 +1,8 @@
 //! GetUsageSummary.
 
 use crate::app::App;
-use crate::billing::rpc::{seat_usage, shown_usage};
+use crate::billing::rpc::seat_usage;
+use crate::billing::shown;
 use crate::error::Error;
 use crate::operation::{Query, Reader};
 use crate::pb::{self, Permission};
@@ -19,7 +20,7 @@ impl Query for GetUsageSummary {
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         // A role of an organization's own may monitor and not know the seats.
         let sees_seats = reader.sees(Permission::SeatsRead);
-        let licenses = if sees_seats { Some(shown_usage(reader.scope, seat_usage(reader).await?)) } else { None };
+        let licenses = if sees_seats { Some(shown::seat_usage(reader.scope, seat_usage(reader).await?)) } else { None };
         let organization = reader.organization()?;
         let usage = pb::UsageSummary {
             organization_id: organization.organization_id.to_string(),

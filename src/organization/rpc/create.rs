@@ -7,7 +7,9 @@ use tonic::{Request, Response, Status};
 use super::shown;
 use crate::app::App;
 use crate::auth::policy::RoleName;
-use crate::billing::store as subscriptions;
+use crate::billing::catalogue::Plan;
+use crate::billing::subscription::Subscription;
+use crate::billing::{change, store as subscriptions};
 use crate::entity::{membership, organization, subscription};
 use crate::error::{Error, OnConstraint as _};
 use crate::event::Change;
@@ -107,7 +109,7 @@ async fn found(
     let top_role = unit.policy.top_role().name.to_string();
     let founder = members::joining(unit.scope(), &identity, &new.profile, &top_role, None, unit.now);
     members::insert_founder(unit, founder).await?;
-    subscriptions::insert(unit.transaction(), starting_on(unit, &plan.plan, plan.included_seats)).await?;
+    subscriptions::insert(unit.transaction(), starting_on(unit, plan)?).await?;
     unit.record(Change::OrganizationCreated {
         name: organization.name.clone(),
         slug: organization.slug.clone(),
@@ -128,16 +130,19 @@ fn founder_alone(top_role: &RoleName) -> RolesKept {
     RolesKept { at: 0, roles: BTreeMap::from([(top_role.to_string(), 1)]) }
 }
 
-fn starting_on(unit: &Unit<'_, Founder>, plan_id: &str, seats: i64) -> subscription::Model {
-    subscription::Model {
-        organization_id: unit.scope().organization_id(),
-        plan_id: plan_id.to_owned(),
-        status: subscription::Status::Active,
-        seats,
-        created_at: unit.now,
-        updated_at: unit.now,
-        version: 1,
+fn starting_on(unit: &Unit<'_, Founder>, plan: &Plan) -> Result<subscription::Model, Error> {
+    let terms = plan.terms(None, None).ok_or(Error::defect("a plan without a price"))?;
+    let mut subscription = Subscription::beginning(subscription::Status::Active, terms, plan.included_seats, unit.now);
+    if plan.trial_days > 0 {
+        change::start_trial(&mut subscription, plan.trial_days, unit.now);
     }
+    let id = unit.scope().organization_id();
+    let row = subscription::Model::beginning(id, plan.plan.clone(), subscription.status, subscription.seats, unit.now);
+    Ok(subscription::Model {
+        agreement: Some(write_json(&subscription.agreement)?),
+        due_at: subscription.next_due(&unit.app.catalogue.policy).map(|(at, _)| at),
+        ..row
+    })
 }
 
 /// A slug like the name that nobody has, with a suffix if it must be.

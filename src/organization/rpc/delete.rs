@@ -2,6 +2,7 @@
 
 use super::shown;
 use crate::app::App;
+use crate::billing::account::Account;
 use crate::billing::store as subscriptions;
 use crate::error::{Error, OnConstraint as _};
 use crate::etag;
@@ -28,8 +29,16 @@ impl Command for DeleteOrganization {
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let mut organization = unit.actor.organization.clone();
         etag::check(&self.etag, organization.version)?;
-        let subscription = subscriptions::load(unit.transaction(), unit.scope()).await?;
-        let blockers = rules::deletion_blockers(&subscription, unit.app.catalogue.plan(&subscription.plan_id));
+        let (catalogue, collects) = (&unit.app.catalogue, unit.app.collects());
+        let row = subscriptions::load(unit.transaction(), unit.scope()).await?;
+        let account = Account::load(unit.transaction(), catalogue, collects, unit.scope(), unit.now).await;
+        let (charged, unpaid) = match account {
+            Ok(account) => (account.subscription.is_charged(), account.unpaid()),
+            // What it costs nobody can say.
+            Err(Error::PlanUnknown { .. }) => (true, 0),
+            Err(error) => return Err(error),
+        };
+        let blockers = rules::deletion_blockers(&row.plan_id, row.status, charged, unpaid);
         if !blockers.is_empty() {
             return Err(Error::OrganizationHasBlockers { blockers });
         }

@@ -1,10 +1,13 @@
 //! GetOrganizationOverview.
 
+use chrono::{DateTime, Utc};
+
 use super::shown;
 use crate::app::App;
+use crate::billing::account::subscription_of;
 use crate::billing::profile::Profile;
-use crate::billing::rpc::{shown_subscription, shown_usage};
 use crate::billing::seats::Usage;
+use crate::billing::shown as billing_shown;
 use crate::entity::organization;
 use crate::error::Error;
 use crate::operation::store::{members_by_role, read_json};
@@ -31,16 +34,18 @@ impl Query for GetOrganizationOverview {
         let sees_billing = reader.sees(Permission::BillingStatusRead);
         let usage = Usage::of(organization, head.expired_invitations);
         let sees_profile = reader.sees(Permission::BillingProfileRead);
-        let facts = facts(reader.app, organization, &head, sees_billing, sees_profile)?;
+        let facts = facts(reader.app, organization, &head, sees_billing, sees_profile, reader.now)?;
         let settings = Settings::of_document(head.settings.as_ref())?;
         let overview = pb::OrganizationOverview {
             organization: Some(shown(organization)),
-            seat_usage: reader.sees(Permission::SeatsRead).then(|| shown_usage(reader.scope, usage)),
+            seat_usage: reader.sees(Permission::SeatsRead).then(|| billing_shown::seat_usage(reader.scope, usage)),
             members_by_role: by_role(reader.policy, members),
             suspended_members: head.suspended_members,
             pending_invitations: usage.pending,
             pending_join_requests: head.pending_join_requests,
-            subscription: sees_billing.then(|| shown_subscription(&head.subscription)),
+            subscription: sees_billing
+                .then(|| billing_shown::subscription(reader.app, &head.subscription, reader.now))
+                .transpose()?,
             setup: Some(checklist(facts, &settings.setup)),
         };
         Ok(pb::GetOrganizationOverviewResponse { overview: Some(overview) })
@@ -53,10 +58,11 @@ fn facts(
     head: &Head,
     sees_billing: bool,
     sees_profile: bool,
+    now: DateTime<Utc>,
 ) -> Result<Facts, Error> {
     let profile: Option<Profile> = read_json(head.billing_profile.as_ref())?;
     // A plan that is gone from the catalogue may cost something.
-    let costs = app.catalogue.plan(&head.subscription.plan_id).is_none_or(|plan| !plan.is_free());
+    let costs = subscription_of(&head.subscription, &app.catalogue, now).map_or(true, |found| found.is_charged());
     Ok(Facts {
         described: !organization.description.is_empty(),
         has_logo: !organization.logo_uri.is_empty(),
@@ -65,6 +71,6 @@ fn facts(
         // Whoever may not see the profile hears nothing of it, and could not take the step.
         has_billing_profile: sees_profile.then(|| profile.is_some_and(|profile| !profile.name.is_empty())),
         // The step would tell whoever may not see the plan that it costs something.
-        pays: costs && sees_billing,
+        has_payment_method: (costs && sees_billing && app.collects()).then_some(head.some_payment_methods > 0),
     })
 }

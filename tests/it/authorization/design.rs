@@ -41,6 +41,8 @@ const LEAVE: &str = "leave";
 const SEATS: &str = "seats used / total";
 const BILLING_STATUS: &str = "billing status and profile";
 const CHANGE_PLAN: &str = "change plan, seats, add-ons, billing profile";
+const CANCEL: &str = "cancel or resume the subscription";
+const INVOICES: &str = "invoices, payment methods";
 const DELETE: &str = "delete, undelete the organization";
 const WORKSPACES: &str = "list all workspaces (members: their own)";
 const MANAGE_WORKSPACES: &str = "create, edit, delete workspaces; assign anyone";
@@ -84,6 +86,7 @@ pub(super) enum Need {
 }
 
 /// What an RPC needs of a user, and whether a trusted service may call it for itself.
+#[expect(clippy::too_many_lines, reason = "a row for each RPC")]
 pub(super) fn need(procedure: &str) -> (Need, bool) {
     #[expect(clippy::match_same_arms, reason = "arms by what they are about")]
     match procedure {
@@ -104,7 +107,14 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         | "WorkspaceService/LookupRoom"
         | "MonitoringService/RecordSessionStart"
         | "MonitoringService/RecordSessionEnd"
-        | "MonitoringService/RegisterRecording" => (Need::Service, true),
+        | "MonitoringService/RegisterRecording"
+        | "BillingService/SetTaxTreatment"
+        | "BillingService/RecordPayment"
+        | "BillingService/VoidInvoice"
+        | "BillingService/MarkInvoiceUncollectible"
+        | "BillingService/CreateCreditNote"
+        | "BillingService/ReportUsage"
+        | "BillingService/CheckInvariants" => (Need::Service, true),
         // Everybody has a part in these: what they are assigned to, host or own. More, the operation decides.
         "WorkspaceService/GetWorkspace"
         | "WorkspaceService/ListWorkspaces"
@@ -164,7 +174,21 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         "MembershipService/TransferOwnership" => (Need::Whole(TRANSFER), false),
         "BillingService/GetSubscription" => (Need::Part(BILLING_STATUS), true),
         "BillingService/GetSeatUsage" => (Need::Whole(SEATS), true),
-        "BillingService/UpdateSubscription" => (Need::Whole(CHANGE_PLAN), false),
+        "BillingService/UpdateSubscription"
+        | "BillingService/PreviewSubscriptionChange"
+        | "BillingService/CancelScheduledChange"
+        | "BillingService/AddPaymentMethod"
+        | "BillingService/SetDefaultPaymentMethod"
+        | "BillingService/RemovePaymentMethod" => (Need::Whole(CHANGE_PLAN), false),
+        "BillingService/CancelSubscription" | "BillingService/ResumeSubscription" => (Need::Whole(CANCEL), false),
+        "BillingService/ListInvoices"
+        | "BillingService/GetInvoice"
+        | "BillingService/DownloadInvoice"
+        | "BillingService/ListCreditEntries"
+        | "BillingService/ListSeatEntries"
+        | "BillingService/ListPaymentMethods" => (Need::Whole(INVOICES), true),
+        "BillingService/GetUsage" => (Need::Part(BILLING_STATUS), true),
+        "BillingService/CheckEntitlement" => (Need::Whole(SEE), true),
         unknown => panic!("{unknown}: say here what DESIGN.md section 5 wants of its caller"),
     }
 }

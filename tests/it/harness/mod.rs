@@ -1,7 +1,9 @@
 //! What the tests stand on.
 
+pub(crate) mod billing;
 pub(crate) mod binary;
 pub(crate) mod domains;
+pub(crate) mod finance;
 pub(crate) mod localstripe;
 pub(crate) mod members;
 pub(crate) mod methods;

@@ -141,7 +141,7 @@ impl Person {
 
     /// "3 / 4 seats".
     pub(crate) async fn seats(&self) -> String {
-        let request = pb::GetSeatUsageRequest { organization_id: self.organization_id.clone() };
+        let request = pb::GetSeatUsageRequest { organization_id: self.organization_id.clone(), time: None };
         let usage = self.billing().get_seat_usage(request).await.expect("seats").into_inner();
         usage.seat_usage.expect("usage").summary
     }

@@ -13,12 +13,13 @@ use tenantry::auth::layer::Gate;
 use tenantry::auth::policy::RolePolicy;
 use tenantry::auth::token::{TokenSettings, TokenVerifier};
 use tenantry::billing::catalogue::Catalogue;
+use tenantry::billing::provider::Provider;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::database::{Database, DatabaseSettings};
 use tenantry::deployment;
 use tenantry::dns::{Dns, Source};
 use tenantry::lanes::Lanes;
-use tenantry::server::{self, Parts};
+use tenantry::server::{self, Parts, Webhooks};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,13 +41,23 @@ pub(crate) struct Setup {
     pub(crate) tokens: Option<TokenSettings>,
     /// How many servers there are. SQLite has one, whatever is asked.
     pub(crate) servers: usize,
+    /// Who collects what is due.
+    pub(crate) provider: Provider,
     /// Who is asked for TXT records; the zone file that [`World::sets_txt`] writes when absent.
     pub(crate) dns: Option<Dns>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { policy: "owner-billing".into(), plans: None, trust_metadata: true, tokens: None, servers: 1, dns: None }
+        Self {
+            policy: "owner-billing".into(),
+            plans: None,
+            trust_metadata: true,
+            tokens: None,
+            servers: 1,
+            provider: Provider::Manual,
+            dns: None,
+        }
     }
 }
 
@@ -63,9 +74,13 @@ pub(crate) fn roomy() -> Setup {
     Setup { plans: Some(plans_with_seats(100)), ..Setup::default() }
 }
 
+/// What the payment provider signs its webhooks with.
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_of_the_tests";
+
 /// One server of a world.
 pub(crate) struct RunningServer {
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) webhook_address: Option<std::net::SocketAddr>,
     pub(crate) channel: Channel,
     pub(crate) app: Arc<App>,
     pub(crate) stop: CancellationToken,
@@ -135,15 +150,24 @@ impl World {
             policy,
             catalogue,
             dns: self.setup.dns.clone().unwrap_or(Source::Zone(self.zone()).into()),
+            provider: self.setup.provider.clone(),
             invitation_lifetime: TimeDelta::days(7),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let stop = CancellationToken::new();
-        let parts = Parts { app: Arc::clone(&app), gate, reflection: true, drain: Duration::from_secs(20) };
+        let mut webhook_address = None;
+        let webhooks = if self.setup.provider.collects() {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            webhook_address = Some(listener.local_addr().expect("an address"));
+            Some(Webhooks { listener, secrets: vec![WEBHOOK_SECRET.to_owned().into()] })
+        } else {
+            None
+        };
+        let parts = Parts { app: Arc::clone(&app), gate, reflection: true, drain: Duration::from_secs(20), webhooks };
         let task = tokio::spawn(server::serve(listener, parts, stop.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
-        self.servers.push(RunningServer { address, channel, app, stop, task });
+        self.servers.push(RunningServer { address, webhook_address, channel, app, stop, task });
     }
 
     /// The file in which the domain name system of this world stands.

@@ -1,0 +1,375 @@
+//! Payment: what comes in, what fails, and what is asked of the payment provider.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Account, Kept};
+use crate::billing::money;
+use crate::billing::shown;
+use crate::billing::subscription::Status;
+use crate::entity::credit_entry::Cause;
+use crate::entity::invoice::{self, State};
+use crate::entity::{credit_note, payment};
+use crate::error::{Billing, Error};
+use crate::event::Change;
+use crate::id;
+use crate::operation::store::write_json;
+
+/// With what the payment provider is asked for a payment: kept with it, so that it is asked alike each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The customer.
+    pub customer: String,
+    /// The payment method.
+    pub payment_method: String,
+    /// What kind of one it is.
+    pub payment_method_kind: String,
+    /// The invoice's printed number.
+    pub invoice_number: String,
+}
+
+/// A payment that came, or did not.
+#[derive(Clone, Debug)]
+pub struct Paid {
+    /// Whether it came.
+    pub succeeded: bool,
+    /// How much.
+    pub amount_minor: i64,
+    /// Why it did not.
+    pub failure: String,
+    /// Whether trying the same payment method again is of no use.
+    pub hard: bool,
+}
+
+impl Account<'_> {
+    /// The open invoice of this id.
+    ///
+    /// # Errors
+    ///
+    /// When it is not open; the caller has seen that it is there.
+    fn open(&mut self, row: &invoice::Model) -> Result<usize, Error> {
+        let found = self.invoices.iter().position(|kept| kept.row.invoice_id == row.invoice_id);
+        match found {
+            Some(index) => Ok(index),
+            None => {
+                Err(Billing::InvoiceNotOpen { invoice_id: row.invoice_id, state: shown::state_name(row.state) }.into())
+            }
+        }
+    }
+
+    /// Notes a payment of an open invoice, which came or did not.
+    ///
+    /// # Errors
+    ///
+    /// When the invoice is not open, or more was paid than is due.
+    pub fn note_payment(
+        &mut self,
+        row: &invoice::Model,
+        payment_id: Uuid,
+        paid: &Paid,
+        now: DateTime<Utc>,
+    ) -> Result<usize, Error> {
+        let index = self.open(row)?;
+        let invoice_id = row.invoice_id;
+        if !paid.succeeded {
+            self.changes.push(Change::PaymentFailed { payment_id, invoice_id, failure: paid.failure.clone() });
+            self.overdue(paid.hard, now);
+            return Ok(index);
+        }
+        let Some(kept) = self.invoices.get_mut(index) else { return Ok(index) };
+        let due_minor = kept.row.due_minor();
+        if paid.amount_minor > due_minor {
+            return Err(Billing::PaymentExceedsDue { due_minor, amount_minor: paid.amount_minor }.into());
+        }
+        kept.row.paid_minor += paid.amount_minor;
+        kept.changed = true;
+        let currency_code = kept.row.currency.clone();
+        let amount_minor = paid.amount_minor;
+        self.changes.push(Change::PaymentSucceeded { payment_id, invoice_id, amount_minor, currency_code });
+        self.close_if_paid(index, now);
+        self.recover(now);
+        Ok(index)
+    }
+
+    /// Notes what came of a payment that a provider was asked for. Money that has come is money, also when the invoice was paid,
+    /// credited or given up meanwhile: what is more than is due becomes credit.
+    ///
+    /// # Errors
+    ///
+    /// When the credit would be larger than there can be.
+    pub fn note_collected(
+        &mut self,
+        row: &invoice::Model,
+        payment_id: Uuid,
+        paid: &Paid,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.asked.retain(|invoice_id| *invoice_id != row.invoice_id);
+        let due_minor = if row.state == State::Open { row.due_minor() } else { 0 };
+        if !paid.succeeded && due_minor == 0 {
+            let failure = paid.failure.clone();
+            self.changes.push(Change::PaymentFailed { payment_id, invoice_id: row.invoice_id, failure });
+            return Ok(());
+        }
+        if !paid.succeeded || paid.amount_minor <= due_minor {
+            return self.note_payment(row, payment_id, paid, now).map(|_| ());
+        }
+        let more = paid.amount_minor - due_minor;
+        if due_minor > 0 {
+            let part = Paid { amount_minor: due_minor, ..paid.clone() };
+            self.note_payment(row, payment_id, &part, now)?;
+        }
+        let (invoice_id, currency_code) = (row.invoice_id, row.currency.clone());
+        self.changes.push(Change::PaymentSucceeded { payment_id, invoice_id, amount_minor: more, currency_code });
+        self.move_credit(more, Cause::Overpaid, invoice_id, None, now)?;
+        self.apply_credit(now)
+    }
+
+    /// An invoice of which nothing is due is paid.
+    pub(super) fn close_if_paid(&mut self, index: usize, now: DateTime<Utc>) {
+        let Some(kept) = self.invoices.get_mut(index).filter(|kept| kept.row.state == State::Open) else { return };
+        if kept.row.due_minor() == 0 {
+            kept.row.state = State::Paid;
+            kept.row.closed_at = Some(now);
+            kept.changed = true;
+            let (invoice_id, number) = (kept.row.invoice_id, kept.row.number.unwrap_or_default());
+            self.changes.push(Change::InvoicePaid { invoice_id, number });
+        }
+    }
+
+    /// If nothing is overdue any more, service goes on. Whoever had none for a while begins a new period.
+    pub(super) fn recover(&mut self, now: DateTime<Utc>) {
+        let open = self.invoices.iter().filter(|kept| kept.row.state == State::Open && kept.row.due_minor() > 0);
+        let uncollected = open.clone().filter(|kept| !self.is_collected(kept)).filter_map(|kept| kept.row.due_at).min();
+        let since = self.subscription.agreement.overdue.map(|overdue| overdue.since);
+        // What became open later and is to be paid later is not overdue yet; whether it can be collected, its payment tells.
+        let waits = |kept: &&Kept| {
+            self.is_collected(kept) || kept.row.finalized_at <= since || kept.row.due_at.is_none_or(|at| at <= now)
+        };
+        let none_overdue = !open.clone().any(|kept| waits(&kept));
+        let agreement = &mut self.subscription.agreement;
+        if self.subscription.status != Status::Canceled {
+            agreement.payment_due_at = uncollected;
+        }
+        if !none_overdue || agreement.overdue.is_none() {
+            return;
+        }
+        agreement.overdue = None;
+        let had_no_service = self.subscription.status == Status::Unpaid;
+        if matches!(self.subscription.status, Status::PastDue | Status::Unpaid) {
+            self.subscription.status = Status::Active;
+            self.changes.push(Change::SubscriptionRecovered {});
+        }
+        if had_no_service && self.subscription.is_charged() && self.subscription.agreement.period.end <= now {
+            // The time without service is not charged.
+            self.subscription.agreement.period.end = now;
+            self.subscription.agreement.anchor = now;
+        }
+    }
+
+    /// Whether a payment provider collects an invoice.
+    fn is_collected(&self, _: &Kept) -> bool {
+        self.collects && self.default_method.is_some()
+    }
+
+    /// Has an invoice collected or, where nobody does that, waits for its date.
+    pub(super) fn ask_for(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
+        let Some(kept) = self.invoices.get(index) else { return Ok(()) };
+        if kept.row.state != State::Open || self.asked.contains(&kept.row.invoice_id) {
+            return Ok(());
+        }
+        let method = self.default_method.clone().filter(|_| self.collects);
+        let Some((method, customer)) = method.zip(self.row.provider_customer.clone()) else {
+            if self.subscription.status != Status::Canceled {
+                let due_at = &mut self.subscription.agreement.payment_due_at;
+                *due_at = due_at.iter().copied().chain(kept.row.due_at).min();
+            }
+            return Ok(());
+        };
+        let number = kept.row.number.unwrap_or_default();
+        let asked = Asked {
+            customer,
+            payment_method: method.reference,
+            payment_method_kind: method.kind,
+            invoice_number: shown::printed_number(kept.row.organization_id, "", number),
+        };
+        self.payments.push(payment::Model {
+            organization_id: kept.row.organization_id,
+            payment_id: id::new(now),
+            invoice_id: kept.row.invoice_id,
+            state: payment::State::Pending,
+            amount_minor: kept.row.due_minor(),
+            currency: kept.row.currency.clone(),
+            provider: method.provider,
+            reference: None,
+            failure: String::new(),
+            created_at: now,
+            ended_at: None,
+            claimed_until: Some(now),
+            request: Some(write_json(&asked)?),
+        });
+        Ok(())
+    }
+
+    /// Has everything collected that is due.
+    ///
+    /// # Errors
+    ///
+    /// When what is asked cannot be written.
+    pub fn ask_for_all(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
+        for index in 0..self.invoices.len() {
+            self.ask_for(index, now)?;
+        }
+        Ok(())
+    }
+
+    /// Tries again at once what is overdue: there is another payment method.
+    ///
+    /// # Errors
+    ///
+    /// When what is asked cannot be written.
+    pub fn payment_method_changed(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
+        if let Some(overdue) = self.subscription.agreement.overdue.as_mut() {
+            overdue.hard = false;
+        }
+        self.ask_for_all(now)
+    }
+
+    /// Voids an open invoice, of which nothing is paid. Credit that was applied to it is given back, and what it charged in
+    /// advance is worth nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// When it is not open, or a part of it is paid.
+    pub fn void(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
+        let index = self.open(row)?;
+        if row.paid_minor > 0 || row.credited_minor > 0 {
+            return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());
+        }
+        let applied = row.credit_applied_minor;
+        self.close(index, State::Void, now);
+        let number = row.number.unwrap_or_default();
+        self.changes.push(Change::InvoiceVoided { invoice_id: row.invoice_id, number });
+        if applied > 0 {
+            self.move_credit(applied, Cause::InvoiceVoided, row.invoice_id, None, now)?;
+            self.apply_credit(now)?;
+        }
+        self.recover(now);
+        Ok(index)
+    }
+
+    /// Gives an open invoice up.
+    ///
+    /// # Errors
+    ///
+    /// When it is not open.
+    pub fn give_up(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
+        let index = self.open(row)?;
+        self.close(index, State::Uncollectible, now);
+        let number = row.number.unwrap_or_default();
+        self.changes.push(Change::InvoiceUncollectible { invoice_id: row.invoice_id, number });
+        self.recover(now);
+        Ok(index)
+    }
+
+    /// Gives up everything that is open.
+    pub(super) fn write_off(&mut self, now: DateTime<Utc>) {
+        for index in 0..self.invoices.len() {
+            let open = self.invoices.get(index).filter(|kept| kept.row.state == State::Open);
+            let Some((invoice_id, number)) =
+                open.map(|kept| (kept.row.invoice_id, kept.row.number.unwrap_or_default()))
+            else {
+                continue;
+            };
+            self.close(index, State::Uncollectible, now);
+            self.changes.push(Change::InvoiceUncollectible { invoice_id, number });
+        }
+    }
+
+    /// Closes an invoice that nobody will pay: what it charged in advance cannot become credit.
+    fn close(&mut self, index: usize, state: State, now: DateTime<Utc>) {
+        let Some(kept) = self.invoices.get_mut(index) else { return };
+        kept.row.state = state;
+        kept.row.closed_at = Some(now);
+        if state == State::Void {
+            kept.row.credit_applied_minor = 0;
+        }
+        kept.changed = true;
+        let invoice_id = kept.row.invoice_id;
+        // Nor is it asked for, if it was about to be.
+        self.payments.retain(|payment| payment.invoice_id != invoice_id);
+        for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id) {
+            lot.amount_minor = 0;
+        }
+    }
+
+    /// Corrects an invoice by a credit note: what is due becomes less, and what is beyond that becomes credit or was paid back.
+    ///
+    /// # Errors
+    ///
+    /// When the invoice is a draft or void, or more would be credited than it came to.
+    pub fn credit_note(
+        &mut self,
+        row: &invoice::Model,
+        credited_before: i64,
+        amount_minor: i64,
+        reason: &str,
+        outcome: credit_note::Outcome,
+        now: DateTime<Utc>,
+    ) -> Result<credit_note::Model, Error> {
+        if matches!(row.state, State::Draft | State::Void) {
+            return Err(
+                Billing::InvoiceNotOpen { invoice_id: row.invoice_id, state: shown::state_name(row.state) }.into()
+            );
+        }
+        let creditable_minor = (row.total_minor - credited_before).max(0);
+        if amount_minor > creditable_minor {
+            return Err(Billing::CreditExceedsInvoice { creditable_minor }.into());
+        }
+        let known = self.invoices.iter().position(|kept| kept.row.invoice_id == row.invoice_id);
+        let index = known.unwrap_or_else(|| {
+            self.invoices.push(Kept { row: row.clone(), lines: Vec::new(), taxes: Vec::new(), changed: false });
+            self.invoices.len() - 1
+        });
+        let off_due_minor = amount_minor.min(row.due_minor());
+        if let Some(kept) = self.invoices.get_mut(index).filter(|_| off_due_minor > 0) {
+            kept.row.credited_minor += off_due_minor;
+            kept.changed = true;
+        }
+        // What was credited of a charge is not there to be given back a second time.
+        for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id) {
+            lot.amount_minor -= money::share(lot.amount_minor, amount_minor.into(), creditable_minor.into())?;
+        }
+        // The tax of all notes together is that of what they credit.
+        let tax_of = |credited: i64| money::share(row.tax_minor, credited.into(), i128::from(row.total_minor).max(1));
+        let tax_minor = tax_of(credited_before + amount_minor)? - tax_of(credited_before)?;
+        self.row.last_credit_note_number += 1;
+        let credit_note = credit_note::Model {
+            organization_id: row.organization_id,
+            credit_note_id: id::new(now),
+            invoice_id: row.invoice_id,
+            number: self.row.last_credit_note_number,
+            amount_minor,
+            tax_minor,
+            off_due_minor,
+            reason: reason.to_owned(),
+            outcome,
+            created_at: now,
+        };
+        self.changes.push(Change::CreditNoteCreated {
+            credit_note_id: credit_note.credit_note_id,
+            invoice_id: row.invoice_id,
+            number: credit_note.number,
+            amount_minor,
+        });
+        let rest = amount_minor - off_due_minor;
+        if rest > 0 && outcome == credit_note::Outcome::CreditBalance {
+            self.move_credit(rest, Cause::CreditNote, row.invoice_id, Some(credit_note.credit_note_id), now)?;
+            self.apply_credit(now)?;
+        }
+        self.close_if_paid(index, now);
+        self.recover(now);
+        Ok(credit_note)
+    }
+}

@@ -1,0 +1,325 @@
+//! The billing account of an organization, whole and in memory: the subscription, the invoice that is being collected, what is
+//! open, credit and usage.
+//!
+//! Whatever billing does, it does to this: a change, a renewal, a payment. Then [`Account::save`] writes what has become
+//! different, under the organization's lock; or nobody does, and it was a preview: the same code without the write.
+
+mod collect;
+mod load;
+mod save;
+mod steps;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::catalogue::Catalogue;
+use super::change::{self, Circumstances, Decision, Wish};
+use super::invoicing::{self, TaxTreatment, Totals};
+use super::money::{self, Currency};
+use super::proration::{Line, TaxRate};
+use super::seats::Usage;
+use super::subscription::{Status, Subscription};
+use crate::entity::credit_entry::{self, Cause};
+use crate::entity::invoice::{self, State};
+use crate::entity::{billing_profile, payment, payment_method, subscription, usage_total};
+use crate::error::Error;
+use crate::event::Change;
+use crate::id;
+
+pub use collect::{Asked, Paid};
+pub use load::subscription_of;
+pub use save::Recipient;
+
+/// The billing account of an organization.
+#[derive(Clone, Debug)]
+pub struct Account<'a> {
+    /// The catalogue in force.
+    pub catalogue: &'a Catalogue,
+    /// The subscription.
+    pub subscription: Subscription,
+    /// The invoice that is being collected.
+    pub draft: Option<Draft>,
+    /// The invoices that are open, the oldest first, and those that became something else by what was done.
+    pub invoices: Vec<Kept>,
+    /// What has happened to it.
+    pub changes: Vec<Change>,
+    /// Whether a payment provider collects what is due.
+    pub collects: bool,
+    /// How invoices are paid, where a provider collects them.
+    pub default_method: Option<payment_method::Model>,
+    row: subscription::Model,
+    stored: subscription::Model,
+    before: Subscription,
+    profile: Option<billing_profile::Model>,
+    treatment: Option<TaxTreatment>,
+    usage: Vec<usage_total::Model>,
+    usage_before: Vec<usage_total::Model>,
+    credits: Vec<credit_entry::Model>,
+    payments: Vec<payment::Model>,
+    /// The invoices that are being asked for already.
+    asked: Vec<Uuid>,
+    next_invoice_id: Uuid,
+}
+
+/// The invoice that is being collected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Which.
+    pub invoice_id: Uuid,
+    /// Its lines.
+    pub lines: Vec<Line>,
+    created_at: DateTime<Utc>,
+    /// Whether it has become different from what is stored.
+    changed: bool,
+}
+
+/// An invoice that is no draft any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What is stored of it.
+    pub row: invoice::Model,
+    /// Its lines with the treatment of their tax, if it has just become open.
+    pub lines: Vec<(Line, Option<TaxRate>)>,
+    /// The taxes on top, if it has just become open.
+    pub taxes: Vec<invoicing::Tax>,
+    changed: bool,
+}
+
+/// What somebody is shown of a draft, or of an invoice that is only foreseen.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    /// Its lines.
+    pub lines: Vec<Line>,
+    /// What they come to.
+    pub totals: Totals,
+    /// What the credit balance would pay of it.
+    pub credit_applied_minor: i64,
+    /// When it will become open.
+    pub at: DateTime<Utc>,
+}
+
+impl Account<'_> {
+    /// The subscription as it is stored.
+    #[must_use]
+    pub fn row(&self) -> &subscription::Model {
+        &self.row
+    }
+
+    /// How the organization is taxed.
+    #[must_use]
+    pub fn treatment(&self) -> Option<&TaxTreatment> {
+        self.treatment.as_ref()
+    }
+
+    /// The currency in which the organization is billed, once it is.
+    #[must_use]
+    pub fn billed_in(&self) -> Option<Currency> {
+        self.row.currency.as_deref().and_then(Currency::parse)
+    }
+
+    /// The credit balance.
+    #[must_use]
+    pub fn credit_minor(&self) -> i64 {
+        self.row.credit_minor
+    }
+
+    /// How many invoices are open.
+    #[must_use]
+    pub fn unpaid(&self) -> usize {
+        self.invoices.iter().filter(|kept| kept.row.state == State::Open).count()
+    }
+
+    fn invoice_id(&self) -> Uuid {
+        self.draft.as_ref().map_or(self.next_invoice_id, |draft| draft.invoice_id)
+    }
+
+    /// Changes the subscription, and says what was decided and which invoice it made.
+    ///
+    /// # Errors
+    ///
+    /// Everything that stands against the change.
+    pub fn change(
+        &mut self,
+        wish: &Wish,
+        seats: Usage,
+        now: DateTime<Utc>,
+    ) -> Result<(Decision, Option<usize>), Error> {
+        let at = Circumstances {
+            catalogue: self.catalogue,
+            seats,
+            billed_in: self.billed_in(),
+            invoice_id: self.invoice_id(),
+            now,
+        };
+        let mut decision = change::decide(&self.subscription, wish, at)?;
+        let before = std::mem::replace(&mut self.subscription, decision.after.clone());
+        self.changes.append(&mut decision.changes);
+        self.add_lines(decision.lines.clone(), now);
+        if decision.settles_usage {
+            self.settle_usage(&before, now, now)?;
+        }
+        if before.agreement.period.start != self.subscription.agreement.period.start {
+            self.close_usage(now);
+        }
+        let invoice = if decision.invoice_now { self.finalize(now)? } else { None };
+        if before.status == Status::Canceled {
+            // What is still owed of the time before is due as it was.
+            self.recover(now);
+        }
+        Ok((decision, invoice))
+    }
+
+    /// Puts lines on the invoice that is being collected.
+    fn add_lines(&mut self, lines: Vec<Line>, now: DateTime<Utc>) {
+        if lines.is_empty() {
+            return;
+        }
+        let currency = self.subscription.agreement.terms.price.currency;
+        self.row.currency.get_or_insert_with(|| currency.code().to_owned());
+        let invoice_id = self.invoice_id();
+        let empty = Draft { invoice_id, lines: Vec::new(), created_at: now, changed: true };
+        let draft = self.draft.get_or_insert(empty);
+        draft.lines.extend(lines);
+        draft.changed = true;
+    }
+
+    /// Opens the invoice that is being collected, if it has a line, and says which of `invoices` it is. Credit pays what it can
+    /// of it; of one that comes to less than nothing, the rest becomes credit.
+    fn finalize(&mut self, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
+        let Some(draft) = self.draft.take() else { return Ok(None) };
+        let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
+        self.row.last_invoice_number += 1;
+        let applied = self.row.credit_minor.clamp(0, totals.total_minor.max(0));
+        let due_at = now + TimeDelta::days(self.catalogue.policy.payment_terms_days.into());
+        let row = invoice::Model {
+            organization_id: self.row.organization_id,
+            invoice_id: draft.invoice_id,
+            number: Some(self.row.last_invoice_number),
+            state: State::Open,
+            currency: self.row.currency.clone().unwrap_or_default(),
+            subtotal_minor: totals.subtotal_minor,
+            tax_minor: totals.tax_minor,
+            total_minor: totals.total_minor,
+            credit_applied_minor: applied,
+            credited_minor: 0,
+            paid_minor: 0,
+            recipient: Some(self.recipient()?),
+            created_at: draft.created_at,
+            finalized_at: Some(now),
+            due_at: Some(due_at),
+            closed_at: None,
+        };
+        let untaxed = TaxRate { millionths: 0, included: false };
+        let rate = |line: &Line| Some(invoicing::rate_of(line, self.treatment.as_ref()).unwrap_or(untaxed));
+        let lines = draft.lines.into_iter().map(|line| (line.clone(), rate(&line))).collect();
+        let of_treatment = self.treatment.as_ref().map_or(untaxed, |treatment| treatment.rate);
+        for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id) {
+            // Whatever is given back of it is taxed as it was.
+            lot.tax = Some(of_treatment);
+        }
+        self.changes.push(Change::InvoiceFinalized {
+            invoice_id: row.invoice_id,
+            number: self.row.last_invoice_number,
+            total_minor: row.total_minor,
+            due_minor: row.due_minor(),
+            currency_code: row.currency.clone(),
+        });
+        let taxes = totals.taxes.into_iter().filter(|tax| !tax.rate.included).collect();
+        let (invoice_id, total) = (row.invoice_id, row.total_minor);
+        self.invoices.push(Kept { row, lines, taxes, changed: true });
+        let index = self.invoices.len() - 1;
+        self.next_invoice_id = id::new(now);
+        if applied > 0 {
+            self.move_credit(-applied, Cause::Applied, invoice_id, None, now)?;
+        } else if total < 0 {
+            self.move_credit(-total, Cause::NegativeInvoice, invoice_id, None, now)?;
+            self.apply_credit(now)?;
+        }
+        self.close_if_paid(index, now);
+        self.ask_for(index, now)?;
+        Ok(Some(index))
+    }
+
+    /// Puts credit into the balance or, below zero, takes it out.
+    fn move_credit(
+        &mut self,
+        amount_minor: i64,
+        cause: Cause,
+        invoice_id: Uuid,
+        credit_note_id: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.row.credit_minor = money::sum([self.row.credit_minor, amount_minor])?;
+        self.row.last_credit_entry_number += 1;
+        self.credits.push(credit_entry::Model {
+            organization_id: self.row.organization_id,
+            number: self.row.last_credit_entry_number,
+            amount_minor,
+            balance_minor: self.row.credit_minor,
+            currency: self.row.currency.clone().unwrap_or_default(),
+            cause,
+            invoice_id,
+            credit_note_id,
+            occurred_at: now,
+        });
+        Ok(())
+    }
+
+    /// Pays what is open from the credit balance, the oldest first.
+    fn apply_credit(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
+        for index in 0..self.invoices.len() {
+            let Some(kept) = self.invoices.get_mut(index) else { break };
+            let applied =
+                if kept.row.state == State::Open { kept.row.due_minor().min(self.row.credit_minor) } else { 0 };
+            if applied > 0 {
+                kept.row.credit_applied_minor += applied;
+                kept.changed = true;
+                let invoice_id = kept.row.invoice_id;
+                self.move_credit(-applied, Cause::Applied, invoice_id, None, now)?;
+                self.close_if_paid(index, now);
+            }
+        }
+        self.recover(now);
+        Ok(())
+    }
+
+    /// The invoice as it would be if it became open now.
+    ///
+    /// # Errors
+    ///
+    /// When it would come to more than can be charged.
+    pub fn foresee(&self, at: DateTime<Utc>) -> Result<Option<Foreseen>, Error> {
+        let Some(draft) = &self.draft else { return Ok(None) };
+        let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
+        let credit_applied_minor = self.row.credit_minor.clamp(0, totals.total_minor.max(0));
+        Ok(Some(Foreseen { lines: draft.lines.clone(), totals, credit_applied_minor, at }))
+    }
+
+    /// The next invoice, as it stands: what waits, and what the next period costs, but for what will be used.
+    ///
+    /// # Errors
+    ///
+    /// When it would come to more than can be charged.
+    pub fn next_invoice(&self, used: i64) -> Result<Option<Foreseen>, Error> {
+        let mut next = self.clone();
+        let Some((at, due)) = next.subscription.next_period_due() else {
+            return self.foresee(self.subscription.agreement.period.end);
+        };
+        // What is used until now is not what will have been used.
+        next.usage.clear();
+        let known = next.invoices.len();
+        next.begin_or_end(due, used, at, at)?;
+        let made = next.invoices.get(known);
+        Ok(made.map(|kept| Foreseen {
+            lines: kept.lines.iter().map(|(line, _)| line.clone()).collect(),
+            totals: Totals {
+                subtotal_minor: kept.row.subtotal_minor,
+                taxes: kept.taxes.clone(),
+                tax_minor: kept.row.tax_minor,
+                total_minor: kept.row.total_minor,
+            },
+            credit_applied_minor: kept.row.credit_applied_minor,
+            at,
+        }))
+    }
+}

@@ -1,0 +1,136 @@
+//! ListInvoices, GetInvoice and DownloadInvoice.
+
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::billing::{printing, shown, store};
+use crate::entity::invoice::{self, State};
+use crate::error::{Billing, Error};
+use crate::fields::{Fields, parse_uuid};
+use crate::operation::{Query, Reader};
+use crate::page::Page;
+use crate::pb::{self, InvoiceState};
+
+pub(super) struct ListInvoices {
+    states: Vec<State>,
+    page: Page<i64>,
+}
+
+impl Query for ListInvoices {
+    type Request = pb::ListInvoicesRequest;
+    type Response = pb::ListInvoicesResponse;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let mut states = Vec::new();
+        let said = Fields::distinct(request.states.iter().copied(), |number| *number);
+        // Of more different ones than there are states, some are wrong; nobody wants to hear of each.
+        for (index, number) in said.into_iter().take(100) {
+            match InvoiceState::try_from(number) {
+                Ok(InvoiceState::Draft) => states.push(State::Draft),
+                Ok(InvoiceState::Open) => states.push(State::Open),
+                Ok(InvoiceState::Paid) => states.push(State::Paid),
+                Ok(InvoiceState::Void) => states.push(State::Void),
+                Ok(InvoiceState::Uncollectible) => states.push(State::Uncollectible),
+                Ok(InvoiceState::Unspecified) | Err(_) => {
+                    fields.fault(format!("states[{index}]"), "must be a state of an invoice");
+                }
+            }
+        }
+        let list = format!("ListInvoices {} {states:?}", request.organization_id);
+        let page = Page::read(&mut fields, request.page_size, &request.page_token, list, |_| true)?;
+        fields.done(Self { states, page })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let page = &self.page;
+        let rows = store::list_invoices(reader.connection(), reader.scope, &self.states, page.after, page.size + 1);
+        let mut rows = rows.await?;
+        let next_page_token = page.cut(&mut rows, |row| row.number.unwrap_or(i64::MAX))?;
+        let invoices = rows.iter().map(shown::invoice).collect::<Result<_, _>>()?;
+        Ok(pb::ListInvoicesResponse { invoices, next_page_token })
+    }
+}
+
+pub(super) struct GetInvoice {
+    invoice_id: Uuid,
+}
+
+impl Query for GetInvoice {
+    type Request = pb::GetInvoiceRequest;
+    type Response = pb::GetInvoiceResponse;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let invoice_id = fields.uuid("invoice_id", &request.invoice_id);
+        fields.done(Self { invoice_id })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let row = store::load_invoice(reader.connection(), reader.scope, self.invoice_id).await?;
+        let invoice = Some(whole(reader.connection(), &row).await?);
+        Ok(pb::GetInvoiceResponse { invoice })
+    }
+}
+
+/// An invoice with everything that belongs to it.
+pub(super) async fn whole(
+    connection: &impl sea_orm::ConnectionTrait,
+    row: &invoice::Model,
+) -> Result<pb::Invoice, Error> {
+    let lines = store::list_lines(connection, row.organization_id, row.invoice_id).await?;
+    let payments = store::list_payments(connection, row).await?;
+    let credit_notes = store::list_credit_notes(connection, row).await?;
+    shown::whole_invoice(row, &lines, &payments, &credit_notes)
+}
+
+pub(super) struct DownloadInvoice {
+    invoice_id: Uuid,
+    credit_note_id: Option<Uuid>,
+}
+
+impl Query for DownloadInvoice {
+    type Request = pb::DownloadInvoiceRequest;
+    type Response = pb::DownloadInvoiceResponse;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let invoice_id = fields.uuid("invoice_id", &request.invoice_id);
+        let credit_note_id = match request.credit_note_id.as_str() {
+            "" => None,
+            id => {
+                fields.uuid("credit_note_id", id);
+                parse_uuid(id)
+            }
+        };
+        fields.done(Self { invoice_id, credit_note_id })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let connection = reader.connection();
+        let row = store::load_invoice(connection, reader.scope, self.invoice_id).await?;
+        let lines = store::list_lines(connection, row.organization_id, row.invoice_id).await?;
+        let catalogue = &reader.app.catalogue;
+        let document = match self.credit_note_id {
+            None if row.state == State::Draft => {
+                return Err(Billing::InvoiceNotOpen {
+                    invoice_id: row.invoice_id,
+                    state: shown::state_name(row.state),
+                }
+                .into());
+            }
+            None => printing::invoice(catalogue, &row, &lines)?,
+            Some(credit_note_id) => {
+                let credit_notes = store::list_credit_notes(connection, &row).await?;
+                let found = credit_notes.into_iter().find(|note| note.credit_note_id == credit_note_id);
+                let missing = || Billing::InvoiceNotFound { invoice_id: self.invoice_id.to_string() };
+                printing::credit_note(catalogue, &row, &found.ok_or_else(missing)?)?
+            }
+        };
+        Ok(pb::DownloadInvoiceResponse {
+            file_name: format!("{}.pdf", document.number),
+            content_type: "application/pdf".to_owned(),
+            content: printing::draw(document).await?,
+        })
+    }
+}

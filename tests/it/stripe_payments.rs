@@ -1,0 +1,339 @@
+//! Invoices that Stripe collects: from the payment method to the paid invoice, through whatever happens in between.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use ring::hmac;
+use serde_json::json;
+use tenantry::billing::provider::Provider;
+use tenantry::billing::provider::stripe::{Settings, Stripe};
+use tenantry::clock::Clock;
+use tenantry::pb::{self, InvoiceState, PaymentState, SubscriptionStatus};
+use tonic::Code;
+
+use crate::harness::billing::{billed, plan, seats};
+use crate::harness::localstripe::{self, Localstripe};
+use crate::harness::person::{Person, answer};
+use crate::harness::plain_http;
+use crate::harness::race::{at_once, spread};
+use crate::harness::refused::Refused;
+use crate::harness::stripe_proxy::{Fault, StripeProxy};
+use crate::harness::world::{Setup, WEBHOOK_SECRET, World};
+use crate::harness::{Backend, database_tests};
+
+const GOOD: &str = "4242424242424242";
+/// It can be attached, and charging it is declined.
+const EMPTY: &str = "4000000000000341";
+/// Attaching it is declined.
+const UNWANTED: &str = "4000000000000002";
+
+/// A world whose servers collect by Stripe, and what stands between them and the fake.
+struct Paying {
+    world: World,
+    fake: &'static Localstripe,
+    proxy: StripeProxy,
+    ann: Person,
+}
+
+impl Paying {
+    async fn begin(backend: Backend, servers: usize) -> Self {
+        let fake = localstripe::shared();
+        let proxy = StripeProxy::start(fake.address).await;
+        let mut settings = Settings::new("sk_test_hidden".to_owned().into());
+        settings.base_url = format!("http://{}", proxy.address);
+        settings.timeout = Duration::from_secs(2);
+        let provider = Provider::Stripe(Stripe::new(&settings).unwrap());
+        let world = World::with(backend, Setup { servers, provider, ..billed() }).await;
+        let ann = world.person("ann").founds("Acme").await;
+        Self { world, fake, proxy, ann }
+    }
+
+    /// Adds a card, or is refused.
+    async fn adds(&self, number: &str, make_default: bool) -> Result<pb::PaymentMethod, Refused> {
+        self.adds_token(self.fake.card(number).await, make_default).await
+    }
+
+    async fn adds_token(&self, provider_token: String, make_default: bool) -> Result<pb::PaymentMethod, Refused> {
+        let organization_id = self.ann.organization_id.clone();
+        let request =
+            pb::AddPaymentMethodRequest { organization_id, provider_token, make_default, ..Default::default() };
+        answer(self.ann.billing().add_payment_method(request).await).map(|added| added.payment_method.unwrap())
+    }
+
+    async fn methods(&self) -> Vec<pb::PaymentMethod> {
+        let request = pb::ListPaymentMethodsRequest { organization_id: self.ann.organization_id.clone() };
+        answer(self.ann.billing().list_payment_methods(request).await).unwrap().payment_methods
+    }
+
+    async fn status(&self) -> SubscriptionStatus {
+        self.ann.subscription().await.unwrap().status()
+    }
+
+    /// How often the provider was asked to collect.
+    fn collections(&self) -> usize {
+        self.proxy.asked().iter().filter(|asked| *asked == "POST /v1/payment_intents").count()
+    }
+
+    /// The intents that the provider made for a payment.
+    async fn intents(&self, payment: &pb::Payment) -> usize {
+        self.fake.intents(payment.payment_id.parse().unwrap()).await.len()
+    }
+
+    fn webhook_address(&self) -> SocketAddr {
+        self.world.servers[0].webhook_address.unwrap()
+    }
+
+    /// Sends an event about a payment, and gives the status with which it is answered.
+    async fn tells(&self, event_id: &str, kind: &str, payment: &pb::Payment, secret: &str, age: i64) -> u16 {
+        let time = Clock::System.now().timestamp() - age;
+        let body = json!({
+            "id": event_id, "object": "event", "created": time, "type": kind,
+            "data": { "object": {
+                "id": format!("pi_of_{}", payment.payment_id), "object": "payment_intent", "status": if kind.ends_with("succeeded") { "succeeded" } else { "requires_payment_method" },
+                "amount": payment.amount_minor, "amount_received": payment.amount_minor, "currency": "eur",
+                "metadata": { "payment_id": payment.payment_id },
+                "last_payment_error": { "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds", "message": "No." },
+            } },
+        })
+        .to_string();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        let tag = hmac::sign(&key, format!("{time}.{body}").as_bytes());
+        let mut signature = format!("t={time},v1=");
+        for byte in tag.as_ref() {
+            write!(signature, "{byte:02x}").unwrap();
+        }
+        let headers = [("stripe-signature", signature.as_str()), ("content-type", "application/json")];
+        let address = self.webhook_address();
+        plain_http::request(address, "POST", "/webhooks/stripe", &headers, body.as_bytes()).await.status
+    }
+}
+
+database_tests! {
+    async fn a_card_pays_what_becomes_due(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let card = paying.adds(GOOD, false).await.unwrap();
+        assert_eq!((card.kind.as_str(), card.brand.as_str(), card.last4.as_str(), card.default), ("card", "visa", "4242", true));
+        assert_eq!((card.expiry_month, card.expiry_year), (11, 2031));
+        paying.ann.changes(plan("team")).await.unwrap();
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!((invoice.state(), invoice.payments[0].state()), (InvoiceState::Open, PaymentState::Pending));
+        paying.world.sweeps().await;
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!((invoice.state(), invoice.paid_minor), (InvoiceState::Paid, 2_000));
+        assert_eq!((invoice.payments[0].provider.as_str(), invoice.payments[0].state()), ("stripe", PaymentState::Succeeded));
+        assert!(invoice.payments[0].reference.starts_with("pi_"));
+        assert_eq!(paying.intents(&invoice.payments[0]).await, 1);
+        // And so does every renewal.
+        paying.world.passes(TimeDelta::days(31)).await;
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!((invoice.number, invoice.state()), (2, InvoiceState::Paid));
+        assert_eq!(paying.world.service("billing").drifts().await, []);
+        paying.world.end().await;
+    }
+
+    async fn a_declined_card_is_tried_again_by_the_ladder_and_another_at_once(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        paying.adds(EMPTY, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.status().await, SubscriptionStatus::PastDue);
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!(invoice.payments[0].state(), PaymentState::Failed);
+        assert!(!invoice.payments[0].failure.is_empty());
+        assert_eq!(paying.ann.changes(seats(9)).await.unwrap_err().reason, "SUBSCRIPTION_PAST_DUE");
+        let before = paying.collections();
+        paying.world.passes(TimeDelta::days(2) - TimeDelta::microseconds(1)).await;
+        assert_eq!(paying.collections(), before);
+        paying.world.passes(TimeDelta::microseconds(1)).await;
+        assert_eq!(paying.collections(), before + 1);
+        paying.world.passes(TimeDelta::days(5)).await;
+        assert_eq!(paying.collections(), before + 2);
+        // Another card, at once.
+        let good = paying.adds(GOOD, true).await.unwrap();
+        assert!(good.default);
+        paying.world.sweeps().await;
+        assert_eq!(paying.status().await, SubscriptionStatus::Active);
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!((invoice.state(), invoice.payments.len()), (InvoiceState::Paid, 4));
+        paying.world.end().await;
+    }
+
+    async fn an_unknown_outcome_is_asked_for_again_and_charged_once(backend: Backend) {
+        let mut paying = Paying::begin(backend, 1).await;
+        paying.adds(GOOD, false).await.unwrap();
+        for fault in [Fault::KeepsSilent, Fault::Resets, Fault::Babbles, Fault::Answers(429)] {
+            let ann = paying.world.person("ann").founds("Another").await;
+            paying.ann = ann;
+            paying.adds(GOOD, false).await.unwrap();
+            paying.ann.changes(plan("team")).await.unwrap();
+            paying.proxy.faults([fault]);
+            paying.world.sweeps().await;
+            let invoice = paying.ann.invoices().await.pop().unwrap();
+            assert_eq!((invoice.state(), invoice.payments[0].state()), (InvoiceState::Open, PaymentState::Pending), "{fault:?}");
+            assert_eq!(paying.status().await, SubscriptionStatus::Active);
+            paying.world.passes(TimeDelta::minutes(2)).await;
+            let invoice = paying.ann.invoices().await.pop().unwrap();
+            assert_eq!((invoice.state(), invoice.payments.len()), (InvoiceState::Paid, 1), "{fault:?}");
+            assert_eq!(paying.intents(&invoice.payments[0]).await, 1, "{fault:?}");
+        }
+        paying.world.end().await;
+    }
+
+    async fn when_the_key_may_be_forgotten_the_provider_is_asked_what_it_knows(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        paying.adds(GOOD, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        paying.proxy.faults([Fault::KeepsSilent]);
+        paying.world.sweeps().await;
+        paying.proxy.forget();
+        paying.world.passes(TimeDelta::days(2)).await;
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!(invoice.state(), InvoiceState::Paid);
+        assert_eq!(paying.intents(&invoice.payments[0]).await, 1);
+        paying.world.end().await;
+    }
+
+    async fn a_server_that_dies_in_the_middle_leaves_it_to_the_next(backend: Backend) {
+        let mut paying = Paying::begin(backend, 1).await;
+        paying.adds(GOOD, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        // It has claimed the payment and asked for it when it dies: the claim stands, and nobody has heard the answer.
+        paying.proxy.faults([Fault::KeepsSilent]);
+        let app = std::sync::Arc::clone(&paying.world.servers[0].app);
+        let executed = paying.proxy.asked().len();
+        let dying = tokio::spawn(async move { tenantry::billing::collection::collect_some(&app).await.is_ok() });
+        paying.proxy.has_executed(executed + 1).await;
+        dying.abort();
+        if backend == Backend::Postgres {
+            paying.world.start_server().await;
+        }
+        paying.world.sweeps().await;
+        assert_eq!(paying.ann.invoices().await[0].state(), InvoiceState::Open);
+        paying.world.passes(TimeDelta::minutes(3)).await;
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!(invoice.state(), InvoiceState::Paid);
+        assert_eq!(paying.intents(&invoice.payments[0]).await, 1);
+        paying.world.end().await;
+    }
+
+    async fn webhooks_that_are_forged_late_doubled_or_out_of_order_do_no_harm(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        // A bank debit: the outcome comes by an event.
+        let token = paying.fake.debit("DE89370400440532013000").await;
+        paying.adds_token(token, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        paying.proxy.faults([Fault::Answers(503)]);
+        paying.world.sweeps().await;
+        let payment = paying.ann.invoices().await[0].payments[0].clone();
+        assert_eq!(payment.state(), PaymentState::Pending);
+        let succeeded = "payment_intent.succeeded";
+        assert_eq!(paying.tells("evt_1", succeeded, &payment, "whsec_of_somebody_else", 0).await, 400);
+        assert_eq!(paying.tells("evt_1", succeeded, &payment, WEBHOOK_SECRET, 3_600).await, 400);
+        assert_eq!(paying.ann.invoices().await[0].state(), InvoiceState::Open);
+        assert_eq!(paying.tells("evt_2", succeeded, &payment, WEBHOOK_SECRET, 0).await, 200);
+        let paid = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!((paid.state(), paid.payments[0].state()), (InvoiceState::Paid, PaymentState::Succeeded));
+        let events = paying.world.events(&paying.ann.organization_id).await.len();
+        // The same again, and a failure from before that comes after.
+        assert_eq!(paying.tells("evt_2", succeeded, &payment, WEBHOOK_SECRET, 0).await, 200);
+        assert_eq!(paying.tells("evt_0", "payment_intent.payment_failed", &payment, WEBHOOK_SECRET, 0).await, 200);
+        assert_eq!(paying.ann.invoices().await.pop().unwrap(), paid);
+        assert_eq!(paying.world.events(&paying.ann.organization_id).await.len(), events);
+        assert_eq!(paying.status().await, SubscriptionStatus::Active);
+        // Of a payment that nobody here knows.
+        let stranger = pb::Payment { payment_id: "0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f70".into(), ..payment };
+        assert_eq!(paying.tells("evt_3", succeeded, &stranger, WEBHOOK_SECRET, 0).await, 200);
+        paying.world.end().await;
+    }
+
+    async fn money_that_comes_for_what_was_paid_meanwhile_becomes_credit(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        paying.adds(GOOD, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        paying.world.service("billing").pays(&invoice).await;
+        paying.world.sweeps().await;
+        assert_eq!(paying.ann.subscription().await.unwrap().credit_balance_minor, 2_000);
+        assert_eq!(paying.world.service("billing").drifts().await, []);
+        paying.world.end().await;
+    }
+
+    async fn payment_methods_are_kept_and_removed(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        assert_eq!(paying.adds(UNWANTED, false).await.unwrap_err().is(), (Code::FailedPrecondition, "PAYMENT_METHOD_REFUSED"));
+        paying.proxy.faults([Fault::Answers(429)]);
+        assert_eq!(paying.adds(GOOD, false).await.unwrap_err().is(), (Code::Unavailable, "PROVIDER_UNAVAILABLE"));
+        let first = paying.adds(GOOD, false).await.unwrap();
+        let second = paying.adds(GOOD, false).await.unwrap();
+        assert!(first.default && !second.default);
+        let organization_id = paying.ann.organization_id.clone();
+        let remove = async |id: &str| {
+            let request = pb::RemovePaymentMethodRequest { organization_id: organization_id.clone(), payment_method_id: id.into(), ..Default::default() };
+            answer(paying.ann.billing().remove_payment_method(request).await)
+        };
+        assert_eq!(remove(&first.payment_method_id).await.unwrap_err().is(), (Code::FailedPrecondition, "PAYMENT_METHOD_IS_DEFAULT"));
+        let request = pb::SetDefaultPaymentMethodRequest { organization_id: organization_id.clone(), payment_method_id: second.payment_method_id.clone(), ..Default::default() };
+        assert!(answer(paying.ann.billing().set_default_payment_method(request).await).unwrap().payment_method.unwrap().default);
+        remove(&first.payment_method_id).await.unwrap();
+        assert_eq!(remove(&first.payment_method_id).await.unwrap_err().is(), (Code::NotFound, "PAYMENT_METHOD_NOT_FOUND"));
+        assert_eq!(paying.methods().await.len(), 1);
+        for _ in 1..10 {
+            paying.adds(GOOD, false).await.unwrap();
+        }
+        assert_eq!(paying.adds(GOOD, false).await.unwrap_err().reason, "LIMIT_REACHED");
+        paying.world.end().await;
+    }
+
+    async fn s3_line_18_the_step_of_the_payment_method_is_done_when_there_is_one(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let step = async || {
+            let steps = paying.ann.overview().await.unwrap().setup.unwrap().steps;
+            steps.into_iter().find(|step| step.kind() == pb::SetupStepKind::PaymentMethod).map(|step| step.done)
+        };
+        // Nothing is to be paid on the free plan.
+        assert_eq!(step().await, None);
+        paying.ann.changes(plan("team")).await.unwrap();
+        assert_eq!(step().await, Some(false));
+        paying.adds(GOOD, false).await.unwrap();
+        assert_eq!(step().await, Some(true));
+        paying.world.end().await;
+    }
+
+    async fn where_payment_is_manual_there_are_no_payment_methods(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let request = pb::AddPaymentMethodRequest { organization_id: ann.organization_id.clone(), provider_token: "pm_card_visa".into(), ..Default::default() };
+        let refused = answer(ann.billing().add_payment_method(request).await).unwrap_err();
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "PAYMENT_METHODS_NOT_OFFERED"));
+        world.end().await;
+    }
+}
+
+/// However many servers look for it, a payment is asked for by one at a time, and the money comes once.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_collect_a_payment_once() {
+    let paying = Paying::begin(Backend::Postgres, 2).await;
+    paying.adds(GOOD, false).await.unwrap();
+    for number in 0..5 {
+        let ann = spread(&paying.world, &paying.ann, number);
+        let wish = if number == 0 { plan("team") } else { seats(5 + i64::try_from(number).unwrap()) };
+        let now = pb::UpdateSubscriptionRequest { invoicing: pb::ChangeInvoicing::Now.into(), ..wish };
+        ann.changes(now).await.unwrap();
+        let sweeps = (0..4).map(|number| {
+            let app = std::sync::Arc::clone(&paying.world.servers[number % 2].app);
+            async move { tenantry::billing::collection::collect_some(&app).await.unwrap() }
+        });
+        at_once(sweeps).await;
+        paying.world.sweeps().await;
+    }
+    let invoices = paying.ann.invoices().await;
+    assert_eq!(invoices.len(), 5);
+    for invoice in &invoices {
+        assert_eq!((invoice.state(), invoice.payments.len()), (InvoiceState::Paid, 1));
+        assert_eq!(paying.intents(&invoice.payments[0]).await, 1);
+    }
+    assert_eq!(paying.collections(), 5);
+    paying.world.end().await;
+}
