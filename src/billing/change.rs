@@ -177,14 +177,7 @@ fn resolve(before: &Subscription, current: &Target, wish: &Wish, at: Circumstanc
         target.add_ons.clear();
     }
     if target.terms.plan_id != current.terms.plan_id || target.terms.price != current.terms.price {
-        let (to, from) = (target.terms.price, current.terms.price);
-        let same = (to.currency, to.period) == (from.currency, from.period);
-        let kept = target.add_ons.iter().filter_map(|held| {
-            let add_on = at.catalogue.add_on(&target.terms.plan_id, &held.terms.add_on_id)?;
-            let terms = if same { held.terms.clone() } else { add_on.terms(&to)? };
-            Some(Held { terms, ..held.clone() })
-        });
-        target.add_ons = kept.collect();
+        target.add_ons = moved(&target.add_ons, &current.terms, &target.terms, at.catalogue);
     }
     for (index, (add_on_id, quantity)) in wish.add_ons.iter().enumerate() {
         let held = target.add_ons.iter().find(|held| held.terms.add_on_id == *add_on_id).cloned();
@@ -206,6 +199,17 @@ fn resolve(before: &Subscription, current: &Target, wish: &Wish, at: Circumstanc
     // What it would cost must be something that can be charged.
     target.yearly()?;
     Ok(target)
+}
+
+/// The add-ons that go along to other terms: at the prices that they have, where currency and period stay.
+fn moved(add_ons: &[Held], from: &Terms, to: &Terms, catalogue: &Catalogue) -> Vec<Held> {
+    let same = (to.price.currency, to.price.period) == (from.price.currency, from.price.period);
+    let go_along = add_ons.iter().filter_map(|held| {
+        let add_on = catalogue.add_on(&to.plan_id, &held.terms.add_on_id)?;
+        let terms = if same { held.terms.clone() } else { add_on.terms(&to.price)? };
+        Some(Held { terms, ..held.clone() })
+    });
+    go_along.collect()
 }
 
 fn resolve_terms(before: &Subscription, wish: &Wish, at: Circumstances<'_>) -> Result<Terms, Error> {
@@ -283,7 +287,7 @@ fn apply(
     at: Circumstances<'_>,
 ) -> Result<(), Error> {
     let before = decision.after.clone();
-    note(decision, current, target);
+    note(&mut decision.changes, current, target);
     let after = &mut decision.after;
     after.seats = target.seats;
     after.agreement.terms = target.terms.clone();
@@ -424,8 +428,7 @@ pub fn give_back_all(subscription: &mut Subscription, now: DateTime<Utc>) -> Res
 }
 
 /// What happened, from one state to another.
-fn note(decision: &mut Decision, current: &Target, target: &Target) {
-    let changes = &mut decision.changes;
+fn note(changes: &mut Vec<Change>, current: &Target, target: &Target) {
     if current.terms != target.terms {
         changes.push(Change::SubscriptionPlanChanged {
             before_plan_id: current.terms.plan_id.clone(),
@@ -519,15 +522,7 @@ pub fn apply_scheduled(subscription: &mut Subscription, used: i64, catalogue: &C
     let mut target = current.clone();
     if let Some(terms) = scheduled.terms {
         target.seats = terms.included_seats.max(used);
-        target.add_ons.retain(|held| catalogue.add_on(&terms.plan_id, &held.terms.add_on_id).is_some());
-        let (to, from) = (terms.price, current.terms.price);
-        if (to.currency, to.period) != (from.currency, from.period) {
-            let moved = target.add_ons.iter().filter_map(|held| {
-                let terms = catalogue.add_on(&terms.plan_id, &held.terms.add_on_id)?.terms(&terms.price)?;
-                Some(Held { terms, ..held.clone() })
-            });
-            target.add_ons = moved.collect();
-        }
+        target.add_ons = moved(&target.add_ons, &current.terms, &terms, catalogue);
         target.terms = terms;
     }
     let wished = scheduled.seats.unwrap_or(target.seats);
@@ -541,22 +536,15 @@ pub fn apply_scheduled(subscription: &mut Subscription, used: i64, catalogue: &C
         let plan_id = target.terms.plan_id;
         return vec![Change::SubscriptionScheduledChangeDropped { plan_id, seats: target.seats }];
     }
-    let mut decision = Decision {
-        after: subscription.clone(),
-        lines: Vec::new(),
-        invoice_now: false,
-        settles_usage: false,
-        effective_at: None,
-        changes: Vec::new(),
-    };
+    let mut changes = Vec::new();
     if target.seats > wished {
-        decision.changes.push(Change::SubscriptionSeatsClamped { scheduled: wished, used });
+        changes.push(Change::SubscriptionSeatsClamped { scheduled: wished, used });
     }
-    note(&mut decision, &current, &target);
+    note(&mut changes, &current, &target);
     subscription.seats = target.seats;
     subscription.agreement.terms = target.terms;
     subscription.agreement.add_ons = target.add_ons;
-    decision.changes
+    changes
 }
 
 #[cfg(test)]
@@ -564,6 +552,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::billing::subscription::Agreement;
 
     /// Prices of which hardly a share is whole; one plan counts days.
     const PLANS: &str = r#"
@@ -662,7 +651,8 @@ mod tests {
                     if subscription.agreement.terms.price.period != length {
                         subscription.agreement.anchor = end;
                     }
-                    let period = subscription.next_period().unwrap();
+                    let Agreement { anchor, terms, period, .. } = &subscription.agreement;
+                    let period = calendar::period_of(*anchor, terms.price.period, period.end).unwrap();
                     let renewed = sum(&subscription.begin_period(period, Uuid::nil()).unwrap());
                     (lines, charged) = (lines + renewed, charged + renewed);
                 }

@@ -5,7 +5,7 @@
 //! another asks for again by the same key; when the provider may have forgotten the key, it is asked first what it knows.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _,
@@ -196,8 +196,7 @@ async fn conclude(
         .await
         .on_constraint("payment_reference_once", || Error::Conflict)?;
     let invoice = store::load_invoice(unit.transaction(), unit.scope(), row.invoice_id).await?;
-    let (catalogue, scope) = (&unit.app.catalogue, unit.scope());
-    let mut account = Account::load(unit.transaction(), catalogue, true, scope, unit.now).await?;
+    let mut account = Account::of(unit).await?;
     let paid = Paid { succeeded, amount_minor: row.amount_minor, failure: why.to_owned(), hard };
     account.note_collected(&invoice, row.payment_id, &paid, unit.now)?;
     account.save(unit).await?;
@@ -295,26 +294,21 @@ async fn remember(unit: &Unit<'_, Itself>, event_id: &str) -> Result<bool, Error
     Ok(true)
 }
 
-/// Forgets some of the events that were remembered long enough, and says how many.
+/// Forgets some of the events that were remembered long enough. Says whether there may be more.
 pub async fn forget_some(app: &App, limit: u64) -> Result<bool, Error> {
     use provider_event::Column as E;
-    let old = provider_event::Entity::find()
-        .filter(E::CreatedAt.lte(app.clock.now() - EVENTS_KEPT))
+    let key = [E::Provider, E::EventId];
+    let old = Query::select()
+        .columns(key)
+        .from(provider_event::Entity)
+        .and_where(E::CreatedAt.lte(app.clock.now() - EVENTS_KEPT))
         .limit(limit)
-        .all(app.database.reader())
-        .await?;
-    let ids: Vec<String> = old.into_iter().map(|row| row.event_id).collect();
-    if ids.is_empty() {
-        return Ok(false);
-    }
+        .to_owned();
     let transaction = app.database.begin().await?;
-    provider_event::Entity::delete_many()
-        .filter(E::Provider.eq(STRIPE))
-        .filter(E::EventId.is_in(ids))
-        .exec(&transaction)
-        .await?;
+    let delete = provider_event::Entity::delete_many().filter(Expr::tuple(key.map(Expr::col)).in_subquery(old));
+    let forgotten = delete.exec(&transaction).await?.rows_affected;
     transaction.commit().await?;
-    Ok(true)
+    Ok(forgotten > 0)
 }
 
 enum MethodChange {

@@ -2,7 +2,7 @@
 //!
 //! Each organization is read in one transaction that sees one state of the database, so that a change in between is no drift.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
@@ -103,8 +103,7 @@ async fn recount(
     let billed = subscription::Entity::find_by_id(id).one(connection).await?;
     if let Some(billed) = billed {
         drifts.compare("seats_total", billed.seats, row.seats_total);
-        invoices(connection, &billed, &mut drifts).await?;
-        credit(connection, &billed, &mut drifts).await?;
+        money(connection, &billed, &mut drifts).await?;
     } else {
         drifts.compare("subscription_exists", 1, 0);
     }
@@ -147,92 +146,74 @@ async fn members(
     Ok(())
 }
 
-/// Invoices: their numbers, their sums, what was paid of them.
-async fn invoices(
+/// Invoices and the credit balance, each table of them read once.
+async fn money(
     connection: &impl ConnectionTrait,
     billed: &subscription::Model,
     drifts: &mut Recount,
 ) -> Result<(), Error> {
+    use payment::Column as P;
+    use {credit_entry::Column as E, credit_note::Column as N, invoice::Column as I, invoice_line::Column as L};
     let id = billed.organization_id;
-    let rows = invoice::Entity::find()
-        .filter(invoice::Column::OrganizationId.eq(id))
-        .order_by_asc(invoice::Column::Number)
-        .all(connection)
-        .await?;
-    let numbers: Vec<i64> = rows.iter().filter_map(|row| row.number).collect();
-    let gap_free = numbers.iter().zip(1..).all(|(number, expected)| *number == expected);
-    drifts.compare("invoice_numbers", true, gap_free);
+    let invoices = invoice::Entity::find().filter(I::OrganizationId.eq(id)).order_by_asc(I::Number);
+    let invoices = invoices.all(connection).await?;
+    let entries = credit_entry::Entity::find().filter(E::OrganizationId.eq(id)).order_by_asc(E::Number);
+    let entries = entries.all(connection).await?;
+    let notes = credit_note::Entity::find().filter(N::OrganizationId.eq(id)).order_by_asc(N::Number);
+    let notes = notes.all(connection).await?;
+    let lines = invoice_line::Entity::find().filter(L::OrganizationId.eq(id)).all(connection).await?;
+    let paid = payment::Entity::find().filter(P::OrganizationId.eq(id)).filter(P::State.eq(payment::State::Succeeded));
+    let paid = paid.all(connection).await?;
+    let lines = by_invoice(lines.iter().map(|line| (line.invoice_id, line.amount_minor)));
+    let paid = by_invoice(paid.iter().map(|payment| (payment.invoice_id, payment.amount_minor)));
+    let credited = by_invoice(notes.iter().map(|note| (note.invoice_id, note.off_due_minor)));
+    let of_cause = |causes: &[Cause]| {
+        let entries = entries.iter().filter(|entry| causes.contains(&entry.cause));
+        by_invoice(entries.map(|entry| (entry.invoice_id, entry.amount_minor)))
+    };
+    let (overpaid, applied) = (of_cause(&[Cause::Overpaid]), of_cause(&[Cause::Applied, Cause::InvoiceVoided]));
+    let numbers: Vec<i64> = invoices.iter().filter_map(|row| row.number).collect();
+    drifts.compare("invoice_numbers", true, gap_free(numbers.iter().copied()));
     drifts.compare("last_invoice_number", sql::counted(numbers.len())?, billed.last_invoice_number);
-    let notes = credit_note::Entity::find().filter(credit_note::Column::OrganizationId.eq(id)).all(connection).await?;
-    let entries =
-        credit_entry::Entity::find().filter(credit_entry::Column::OrganizationId.eq(id)).all(connection).await?;
-    for row in &rows {
-        let lines = invoice_line::Entity::find()
-            .filter(invoice_line::Column::OrganizationId.eq(id))
-            .filter(invoice_line::Column::InvoiceId.eq(row.invoice_id))
-            .all(connection)
-            .await?;
+    for row in &invoices {
+        let of = |sums: &HashMap<Uuid, i64>| sums.get(&row.invoice_id).copied().unwrap_or_default();
         if row.state != State::Draft {
-            drifts.compare("invoice_total", lines.iter().map(|line| line.amount_minor).sum::<i64>(), row.total_minor);
+            drifts.compare("invoice_total", of(&lines), row.total_minor);
         }
-        let paid: i64 = payment::Entity::find()
-            .filter(payment::Column::OrganizationId.eq(id))
-            .filter(payment::Column::InvoiceId.eq(row.invoice_id))
-            .filter(payment::Column::State.eq(payment::State::Succeeded))
-            .all(connection)
-            .await?
-            .iter()
-            .map(|payment| payment.amount_minor)
-            .sum();
-        let overpaid =
-            entries.iter().filter(|entry| entry.invoice_id == row.invoice_id && entry.cause == Cause::Overpaid);
-        let overpaid: i64 = overpaid.map(|entry| entry.amount_minor).sum();
-        drifts.compare("invoice_paid", paid - overpaid, row.paid_minor);
-        let of_notes = notes.iter().filter(|note| note.invoice_id == row.invoice_id);
-        drifts.compare("invoice_credited", of_notes.map(|note| note.off_due_minor).sum::<i64>(), row.credited_minor);
-        let applied = entries.iter().filter(|entry| {
-            entry.invoice_id == row.invoice_id && matches!(entry.cause, Cause::Applied | Cause::InvoiceVoided)
-        });
-        let applied = -applied.map(|entry| entry.amount_minor).sum::<i64>();
-        drifts.compare("invoice_credit_applied", applied, row.credit_applied_minor);
+        drifts.compare("invoice_paid", of(&paid) - of(&overpaid), row.paid_minor);
+        drifts.compare("invoice_credited", of(&credited), row.credited_minor);
+        drifts.compare("invoice_credit_applied", -of(&applied), row.credit_applied_minor);
         let settled = row.credit_applied_minor + row.credited_minor + row.paid_minor;
         if row.state == State::Paid && row.total_minor > 0 {
             drifts.compare("paid_invoice_settled", row.total_minor, settled);
         }
     }
-    Ok(())
-}
-
-/// The credit balance and its entries, and credit notes.
-async fn credit(
-    connection: &impl ConnectionTrait,
-    billed: &subscription::Model,
-    drifts: &mut Recount,
-) -> Result<(), Error> {
-    let id = billed.organization_id;
-    let entries = credit_entry::Entity::find()
-        .filter(credit_entry::Column::OrganizationId.eq(id))
-        .order_by_asc(credit_entry::Column::Number)
-        .all(connection)
-        .await?;
     drifts.compare("credit_entry_numbers", sql::counted(entries.len())?, billed.last_credit_entry_number);
     let mut balance = 0;
-    let mut sound = true;
-    for (entry, number) in entries.iter().zip(1..) {
+    let mut sound = gap_free(entries.iter().map(|entry| entry.number));
+    for entry in &entries {
         balance += entry.amount_minor;
-        sound &= entry.number == number && entry.balance_minor == balance;
+        sound &= entry.balance_minor == balance;
     }
     drifts.compare("credit_entry_balances", true, sound);
     drifts.compare("credit_balance", balance, billed.credit_minor);
-    let notes = credit_note::Entity::find()
-        .filter(credit_note::Column::OrganizationId.eq(id))
-        .order_by_asc(credit_note::Column::Number)
-        .all(connection)
-        .await?;
-    let gap_free = notes.iter().zip(1..).all(|(note, expected)| note.number == expected);
-    drifts.compare("credit_note_numbers", true, gap_free);
+    drifts.compare("credit_note_numbers", true, gap_free(notes.iter().map(|note| note.number)));
     drifts.compare("last_credit_note_number", sql::counted(notes.len())?, billed.last_credit_note_number);
     Ok(())
+}
+
+/// What amounts come to, invoice by invoice.
+fn by_invoice(amounts: impl Iterator<Item = (Uuid, i64)>) -> HashMap<Uuid, i64> {
+    let mut sums = HashMap::new();
+    for (invoice_id, amount_minor) in amounts {
+        *sums.entry(invoice_id).or_default() += amount_minor;
+    }
+    sums
+}
+
+/// Whether numbers are 1, 2, 3 …
+fn gap_free(numbers: impl Iterator<Item = i64>) -> bool {
+    numbers.zip(1..).all(|(number, expected)| number == expected)
 }
 
 /// A look at all organizations, page by page, round and round.

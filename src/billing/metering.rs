@@ -53,10 +53,20 @@ pub async fn totals_at(
     scope: Scope,
     at: DateTime<Utc>,
 ) -> Result<Vec<usage_total::Model>, DbErr> {
+    let mut totals = totals_after(connection, scope, at).await?;
+    totals.retain(|total| total.period_start <= at);
+    Ok(totals)
+}
+
+/// Finds what was used of every meter in the periods that end after an instant.
+async fn totals_after(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    at: DateTime<Utc>,
+) -> Result<Vec<usage_total::Model>, DbErr> {
     use usage_total::Column as U;
     usage_total::Entity::find()
         .filter(U::OrganizationId.eq(scope.organization_id()))
-        .filter(U::PeriodStart.lte(at))
         .filter(U::PeriodEnd.gt(at))
         .all(connection)
         .await
@@ -101,11 +111,16 @@ pub async fn count<A>(
 ) -> Result<(), Error> {
     sql::insert_all(unit.transaction(), reports).await.on_constraint("usage_report_once", || Error::Conflict)?;
     let mut by_period: BTreeMap<(String, DateTime<Utc>), (Span, i64)> = BTreeMap::new();
+    let Some(earliest) = reports.iter().map(|report| report.used_at).min() else { return Ok(()) };
+    let known = totals_after(unit.transaction(), unit.scope(), earliest).await?;
     for report in reports {
-        let known = totals_at(unit.transaction(), unit.scope(), report.used_at).await?;
+        let at = report.used_at;
+        let of_period = |total: &&usage_total::Model| {
+            total.meter == report.meter && total.period_start <= at && total.period_end > at
+        };
         // A period that was counted keeps its bounds, even if periods are counted otherwise since.
-        let period = known.iter().find(|total| total.meter == report.meter).map_or_else(
-            || period_at(subscription, report.used_at),
+        let period = known.iter().find(of_period).map_or_else(
+            || period_at(subscription, at),
             |total| Span { start: total.period_start, end: total.period_end },
         );
         let (_, used) = by_period.entry((report.meter.clone(), period.start)).or_insert((period, 0));

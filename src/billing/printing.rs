@@ -78,14 +78,10 @@ pub fn credit_note(catalogue: &Catalogue, row: &invoice::Model, note: &credit_no
         credit_note::Outcome::PaidBack => document.paid_minor = rest,
     }
     if note.off_due_minor > 0 {
-        let off = written(document.currency, note.off_due_minor);
+        let off = document.currency.written(note.off_due_minor);
         document.notes.insert(0, format!("{off} of it was taken off what was due on the invoice."));
     }
     Ok(document)
-}
-
-fn written(currency: Currency, minor: i64) -> String {
-    currency.written(minor)
 }
 
 /// What both have in common.

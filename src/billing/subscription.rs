@@ -223,13 +223,6 @@ impl Subscription {
         Ok(lines.into_iter().flatten().collect())
     }
 
-    /// The period that follows the one under way.
-    #[must_use]
-    pub fn next_period(&self) -> Option<Span> {
-        let Agreement { period, anchor, terms, .. } = &self.agreement;
-        calendar::period_of(*anchor, terms.price.period, period.end)
-    }
-
     /// Begins to count periods from an instant.
     #[must_use]
     pub fn count_from(&mut self, at: DateTime<Utc>) -> Option<Span> {

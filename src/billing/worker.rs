@@ -30,8 +30,7 @@ impl Duty for Step {
     type Outcome = bool;
 
     async fn run(&self, unit: &mut Unit<'_, Itself>) -> Result<bool, Error> {
-        let (catalogue, collects) = (&unit.app.catalogue, unit.app.collects());
-        let mut account = Account::load(unit.transaction(), catalogue, collects, unit.scope(), unit.now).await?;
+        let mut account = Account::of(unit).await?;
         let used = unit.seats().await?.used();
         let stepped = account.step(used, unit.now)?;
         account.save(unit).await?;

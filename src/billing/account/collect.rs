@@ -42,6 +42,12 @@ pub struct Paid {
     pub hard: bool,
 }
 
+/// The refusal of what an invoice would have to be in another state for.
+#[must_use]
+pub fn not_open(row: &invoice::Model) -> Error {
+    Billing::InvoiceNotOpen { invoice_id: row.invoice_id, state: shown::state_name(row.state) }.into()
+}
+
 impl Account<'_> {
     /// The open invoice of this id.
     ///
@@ -50,12 +56,7 @@ impl Account<'_> {
     /// When it is not open; the caller has seen that it is there.
     fn open(&mut self, row: &invoice::Model) -> Result<usize, Error> {
         let found = self.invoices.iter().position(|kept| kept.row.invoice_id == row.invoice_id);
-        match found {
-            Some(index) => Ok(index),
-            None => {
-                Err(Billing::InvoiceNotOpen { invoice_id: row.invoice_id, state: shown::state_name(row.state) }.into())
-            }
-        }
+        found.ok_or_else(|| not_open(row))
     }
 
     /// Notes a payment of an open invoice, which came or did not.
@@ -141,12 +142,12 @@ impl Account<'_> {
     /// If nothing is overdue any more, service goes on. Whoever had none for a while begins a new period.
     pub(super) fn recover(&mut self, now: DateTime<Utc>) {
         let open = self.invoices.iter().filter(|kept| kept.row.state == State::Open && kept.row.due_minor() > 0);
-        let uncollected = open.clone().filter(|kept| !self.is_collected(kept)).filter_map(|kept| kept.row.due_at).min();
+        let collecting = self.is_collecting();
+        let uncollected = open.clone().filter(|_| !collecting).filter_map(|kept| kept.row.due_at).min();
         let since = self.subscription.agreement.overdue.map(|overdue| overdue.since);
         // What became open later and is to be paid later is not overdue yet; whether it can be collected, its payment tells.
-        let waits = |kept: &&Kept| {
-            self.is_collected(kept) || kept.row.finalized_at <= since || kept.row.due_at.is_none_or(|at| at <= now)
-        };
+        let waits =
+            |kept: &&Kept| collecting || kept.row.finalized_at <= since || kept.row.due_at.is_none_or(|at| at <= now);
         let none_overdue = !open.clone().any(|kept| waits(&kept));
         let agreement = &mut self.subscription.agreement;
         if self.subscription.status != Status::Canceled {
@@ -168,8 +169,8 @@ impl Account<'_> {
         }
     }
 
-    /// Whether a payment provider collects an invoice.
-    fn is_collected(&self, _: &Kept) -> bool {
+    /// Whether a payment provider collects what is due.
+    fn is_collecting(&self) -> bool {
         self.collects && self.default_method.is_some()
     }
 
@@ -249,8 +250,6 @@ impl Account<'_> {
         }
         let applied = row.credit_applied_minor;
         self.close(index, State::Void, now);
-        let number = row.number.unwrap_or_default();
-        self.changes.push(Change::InvoiceVoided { invoice_id: row.invoice_id, number });
         if applied > 0 {
             self.move_credit(applied, Cause::InvoiceVoided, row.invoice_id, None, now)?;
             self.apply_credit(now)?;
@@ -267,8 +266,6 @@ impl Account<'_> {
     pub fn give_up(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
         self.close(index, State::Uncollectible, now);
-        let number = row.number.unwrap_or_default();
-        self.changes.push(Change::InvoiceUncollectible { invoice_id: row.invoice_id, number });
         self.recover(now);
         Ok(index)
     }
@@ -276,14 +273,9 @@ impl Account<'_> {
     /// Gives up everything that is open.
     pub(super) fn write_off(&mut self, now: DateTime<Utc>) {
         for index in 0..self.invoices.len() {
-            let open = self.invoices.get(index).filter(|kept| kept.row.state == State::Open);
-            let Some((invoice_id, number)) =
-                open.map(|kept| (kept.row.invoice_id, kept.row.number.unwrap_or_default()))
-            else {
-                continue;
-            };
-            self.close(index, State::Uncollectible, now);
-            self.changes.push(Change::InvoiceUncollectible { invoice_id, number });
+            if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
+                self.close(index, State::Uncollectible, now);
+            }
         }
     }
 
@@ -292,11 +284,14 @@ impl Account<'_> {
         let Some(kept) = self.invoices.get_mut(index) else { return };
         kept.row.state = state;
         kept.row.closed_at = Some(now);
-        if state == State::Void {
-            kept.row.credit_applied_minor = 0;
-        }
         kept.changed = true;
-        let invoice_id = kept.row.invoice_id;
+        let (invoice_id, number) = (kept.row.invoice_id, kept.row.number.unwrap_or_default());
+        self.changes.push(if state == State::Void {
+            kept.row.credit_applied_minor = 0;
+            Change::InvoiceVoided { invoice_id, number }
+        } else {
+            Change::InvoiceUncollectible { invoice_id, number }
+        });
         // Nor is it asked for, if it was about to be.
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
         for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id) {
@@ -319,9 +314,7 @@ impl Account<'_> {
         now: DateTime<Utc>,
     ) -> Result<credit_note::Model, Error> {
         if matches!(row.state, State::Draft | State::Void) {
-            return Err(
-                Billing::InvoiceNotOpen { invoice_id: row.invoice_id, state: shown::state_name(row.state) }.into()
-            );
+            return Err(not_open(row));
         }
         let creditable_minor = (row.total_minor - credited_before).max(0);
         if amount_minor > creditable_minor {

@@ -16,6 +16,7 @@ use crate::entity::invoice_line::{self, Kind};
 use crate::entity::{invoice, payment_method, subscription, usage_total};
 use crate::error::Error;
 use crate::id;
+use crate::operation::Unit;
 use crate::operation::store::read_json;
 
 /// How long after its period usage can still be reported.
@@ -25,6 +26,16 @@ const LATEST_USAGE: TimeDelta = TimeDelta::days(35);
 const LONGEST_PERIOD: TimeDelta = TimeDelta::days(366);
 
 impl<'a> Account<'a> {
+    /// Reads the account of the organization that a unit of work has locked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Account::load`].
+    pub async fn of<A>(unit: &Unit<'a, A>) -> Result<Box<Self>, Error> {
+        let (catalogue, collects) = (&unit.app.catalogue, unit.app.collects());
+        Self::load(unit.transaction(), catalogue, collects, unit.scope(), unit.now).await
+    }
+
     /// Reads the account of an organization.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::event::Change;
 use crate::id;
 
-pub use collect::{Asked, Paid};
+pub use collect::{Asked, Paid, not_open};
 pub use load::subscription_of;
 pub use save::Recipient;
 
@@ -98,6 +98,24 @@ pub struct Foreseen {
     pub at: DateTime<Utc>,
 }
 
+impl Kept {
+    /// What somebody is shown of one that has just become open.
+    #[must_use]
+    pub fn told(&self, at: DateTime<Utc>) -> Foreseen {
+        Foreseen {
+            lines: self.lines.iter().map(|(line, _)| line.clone()).collect(),
+            totals: Totals {
+                subtotal_minor: self.row.subtotal_minor,
+                taxes: self.taxes.clone(),
+                tax_minor: self.row.tax_minor,
+                total_minor: self.row.total_minor,
+            },
+            credit_applied_minor: self.row.credit_applied_minor,
+            at,
+        }
+    }
+}
+
 impl Account<'_> {
     /// The subscription as it is stored.
     #[must_use]
@@ -115,12 +133,6 @@ impl Account<'_> {
     #[must_use]
     pub fn billed_in(&self) -> Option<Currency> {
         self.row.currency.as_deref().and_then(Currency::parse)
-    }
-
-    /// The credit balance.
-    #[must_use]
-    pub fn credit_minor(&self) -> i64 {
-        self.row.credit_minor
     }
 
     /// How many invoices are open.
@@ -310,16 +322,6 @@ impl Account<'_> {
         let known = next.invoices.len();
         next.begin_or_end(due, used, at, at)?;
         let made = next.invoices.get(known);
-        Ok(made.map(|kept| Foreseen {
-            lines: kept.lines.iter().map(|(line, _)| line.clone()).collect(),
-            totals: Totals {
-                subtotal_minor: kept.row.subtotal_minor,
-                taxes: kept.taxes.clone(),
-                tax_minor: kept.row.tax_minor,
-                total_minor: kept.row.total_minor,
-            },
-            credit_applied_minor: kept.row.credit_applied_minor,
-            at,
-        }))
+        Ok(made.map(|kept| kept.told(at)))
     }
 }

@@ -15,14 +15,6 @@ use crate::entity::usage_total;
 use crate::error::{Billing, Error};
 use crate::event::Change;
 
-impl Due {
-    /// Whether by it a period begins, or the subscription ends.
-    #[must_use]
-    pub fn begins_a_period(self) -> bool {
-        matches!(self, Self::TrialEnd | Self::PeriodEnd)
-    }
-}
-
 impl Account<'_> {
     /// Does the next thing that is due, and says whether there was one.
     ///
@@ -95,6 +87,7 @@ impl Account<'_> {
             self.settle_usage(&before, at, now)?;
         }
         self.close_usage(at);
+        let invoice_id = self.invoice_id();
         let after = &mut self.subscription;
         let other_length = before.agreement.terms.price.period != after.agreement.terms.price.period;
         if other_length || !before.is_charged() {
@@ -103,7 +96,6 @@ impl Account<'_> {
         if after.is_charged() {
             let (anchor, length) = (after.agreement.anchor, after.agreement.terms.price.period);
             let period = calendar::period_of(anchor, length, at).ok_or(Billing::AmountTooLarge)?;
-            let invoice_id = self.draft.as_ref().map_or(self.next_invoice_id, |draft| draft.invoice_id);
             let lines = after.begin_period(period, invoice_id)?;
             self.changes.push(Change::SubscriptionRenewed {
                 period_start_time: period.start.to_rfc3339(),

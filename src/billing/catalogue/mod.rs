@@ -311,11 +311,16 @@ pub struct Terms {
     pub entitlements: BTreeMap<String, Grant>,
 }
 
+/// Whether a plan that has these bounds takes this many seats.
+fn takes(minimum: i64, maximum: Option<i64>, seats: i64) -> bool {
+    seats >= minimum && maximum.is_none_or(|maximum| seats <= maximum)
+}
+
 impl Terms {
     /// Whether a subscription to it can have this many seats.
     #[must_use]
     pub fn takes(&self, seats: i64) -> bool {
-        seats >= self.minimum_seats && self.maximum_seats.is_none_or(|maximum| seats <= maximum)
+        takes(self.minimum_seats, self.maximum_seats, seats)
     }
 
     /// The seats that are paid for, of so many.
@@ -358,7 +363,7 @@ impl Plan {
     /// Whether a subscription to it can have this many seats.
     #[must_use]
     pub fn takes(&self, seats: i64) -> bool {
-        seats >= self.minimum_seats && self.maximum_seats.is_none_or(|maximum| seats <= maximum)
+        takes(self.minimum_seats, self.maximum_seats, seats)
     }
 
     /// What is agreed on by choosing it at the first price of this currency and this period.

@@ -3,10 +3,10 @@
 use sea_orm::{EntityTrait as _, IntoActiveModel as _};
 use uuid::Uuid;
 
-use super::invoices::whole;
-use super::payments::opened;
+use super::payments::{amount, written};
 use crate::app::App;
-use crate::billing::money::{self, MOST};
+use crate::billing::account::Account;
+use crate::billing::money;
 use crate::billing::{shown, store};
 use crate::entity::credit_note::{self, Outcome};
 use crate::error::Error;
@@ -30,9 +30,7 @@ impl Command for CreateCreditNote {
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let invoice_id = fields.uuid("invoice_id", &request.invoice_id);
-        if !(1..=MOST).contains(&request.amount_minor) {
-            fields.fault("amount_minor", "must be at least 1, and at most 10^15");
-        }
+        amount(&mut fields, request.amount_minor);
         let reason = fields.line("reason", &request.reason, 1..=200);
         let outcome = match pb::CreditNoteOutcome::try_from(request.outcome) {
             Ok(pb::CreditNoteOutcome::Unspecified | pb::CreditNoteOutcome::CreditBalance) => Outcome::CreditBalance,
@@ -49,15 +47,14 @@ impl Command for CreateCreditNote {
         let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
         let known = store::list_credit_notes(unit.transaction(), &row).await?;
         let credited = money::sum(known.iter().map(|note| note.amount_minor))?;
-        let mut account = opened(unit).await?;
+        let mut account = Account::of(unit).await?;
         let note = account.credit_note(&row, credited, self.amount_minor, &self.reason, self.outcome, unit.now)?;
         credit_note::Entity::insert(note.clone().into_active_model())
             .exec_without_returning(unit.transaction())
             .await?;
-        account.save(unit).await?;
-        let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
-        let invoice = Some(whole(unit.transaction(), &row).await?);
-        Ok(pb::CreateCreditNoteResponse { credit_note: Some(shown::credit_note(&note)), invoice })
+        let (_, invoice) = written(account, unit, self.invoice_id).await?;
+        let credit_note = Some(shown::credit_note(&note));
+        Ok(pb::CreateCreditNoteResponse { credit_note, invoice: Some(invoice) })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::auth::caller::Caller;
 use crate::billing::invariants;
 use crate::error::Error;
-use crate::fields::{Fields, parse_uuid};
+use crate::fields::Fields;
 use crate::operation;
 use crate::page::Page;
 use crate::pb;
@@ -26,13 +26,8 @@ pub(super) async fn check_invariants(
 
 async fn check(app: &App, request: &pb::CheckInvariantsRequest) -> Result<pb::CheckInvariantsResponse, Error> {
     let mut fields = Fields::new();
-    let one = match request.organization_id.as_str() {
-        "" => None,
-        id => {
-            fields.uuid("organization_id", id);
-            parse_uuid(id)
-        }
-    };
+    let said = Some(request.organization_id.as_str()).filter(|id| !id.is_empty());
+    let one = said.map(|id| fields.uuid("organization_id", id));
     let list = format!("CheckInvariants {one:?}");
     let page: Page<Uuid> = Page::read(&mut fields, request.page_size, &request.page_token, list, |_| true)?;
     let page = fields.done(page)?;

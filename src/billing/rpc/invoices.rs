@@ -3,10 +3,11 @@
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::billing::account::not_open;
 use crate::billing::{printing, shown, store};
 use crate::entity::invoice::{self, State};
 use crate::error::{Billing, Error};
-use crate::fields::{Fields, parse_uuid};
+use crate::fields::Fields;
 use crate::operation::{Query, Reader};
 use crate::page::Page;
 use crate::pb::{self, InvoiceState};
@@ -96,13 +97,8 @@ impl Query for DownloadInvoice {
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let invoice_id = fields.uuid("invoice_id", &request.invoice_id);
-        let credit_note_id = match request.credit_note_id.as_str() {
-            "" => None,
-            id => {
-                fields.uuid("credit_note_id", id);
-                parse_uuid(id)
-            }
-        };
+        let said = Some(request.credit_note_id.as_str()).filter(|id| !id.is_empty());
+        let credit_note_id = said.map(|id| fields.uuid("credit_note_id", id));
         fields.done(Self { invoice_id, credit_note_id })
     }
 
@@ -113,11 +109,7 @@ impl Query for DownloadInvoice {
         let catalogue = &reader.app.catalogue;
         let document = match self.credit_note_id {
             None if row.state == State::Draft => {
-                return Err(Billing::InvoiceNotOpen {
-                    invoice_id: row.invoice_id,
-                    state: shown::state_name(row.state),
-                }
-                .into());
+                return Err(not_open(&row));
             }
             None => printing::invoice(catalogue, &row, &lines)?,
             Some(credit_note_id) => {

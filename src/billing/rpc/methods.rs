@@ -4,9 +4,9 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 use uuid::Uuid;
 
-use super::payments::opened;
 use crate::app::App;
 use crate::auth::scope::Scope;
+use crate::billing::account::Account;
 use crate::billing::collection::{STRIPE, expiry};
 use crate::billing::profile::Profile;
 use crate::billing::provider::{Card, Customer, ProviderError};
@@ -172,7 +172,7 @@ async fn make_default(
     }
     row.is_default = true;
     unit.record(Change::PaymentMethodDefaultSet { payment_method_id: row.payment_method_id });
-    let mut account = opened(unit).await?;
+    let mut account = Account::of(unit).await?;
     account.payment_method_changed(unit.now)?;
     account.save(unit).await?;
     Ok(row)

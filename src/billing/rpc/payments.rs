@@ -9,6 +9,7 @@ use crate::billing::account::{Account, Paid};
 use crate::billing::money::{Currency, MOST};
 use crate::billing::{shown, store};
 use crate::entity::payment::{self, State};
+use crate::entity::subscription;
 use crate::error::{Billing, Error, OnConstraint as _};
 use crate::fields::Fields;
 use crate::id;
@@ -39,9 +40,7 @@ impl Command for RecordPayment {
         if !succeeded && state != pb::PaymentState::Failed {
             fields.fault("state", "must be PAYMENT_STATE_SUCCEEDED or PAYMENT_STATE_FAILED");
         }
-        if !(1..=MOST).contains(&request.amount_minor) {
-            fields.fault("amount_minor", "must be at least 1, and at most 10^15");
-        }
+        amount(&mut fields, request.amount_minor);
         let currency = Currency::parse(&request.currency_code);
         if currency.is_none() {
             fields.fault("currency_code", "must be an ISO 4217 code in upper case, as in EUR");
@@ -61,7 +60,7 @@ impl Command for RecordPayment {
         if self.currency.is_none_or(|currency| currency.code() != row.currency) {
             return Err(Billing::CurrencyMismatch { currency_code: row.currency }.into());
         }
-        let mut account = opened(unit).await?;
+        let mut account = Account::of(unit).await?;
         let payment_id = id::new(unit.now);
         let failure = if self.failure.is_empty() && !self.succeeded { "not paid" } else { &self.failure };
         let paid = Paid {
@@ -93,20 +92,31 @@ impl Command for RecordPayment {
             .on_constraint("payment_reference_once", || Billing::PaymentReferenceUsed { reference, invoice_id }.into())?;
         let used = unit.seats().await?.used();
         account.catch_up(used, unit.now)?;
-        let subscription = account.save(unit).await?;
-        let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
+        let (subscription, invoice) = written(account, unit, self.invoice_id).await?;
         Ok(pb::RecordPaymentResponse {
             payment: Some(shown::payment(&payment)),
-            invoice: Some(whole(unit.transaction(), &row).await?),
+            invoice: Some(invoice),
             subscription: Some(shown::subscription(unit.app, &subscription, unit.now)?),
         })
     }
 }
 
-/// Reads the account.
-pub(super) async fn opened<'a, A>(unit: &Unit<'a, A>) -> Result<Box<Account<'a>>, Error> {
-    let (catalogue, collects) = (&unit.app.catalogue, unit.app.collects());
-    Account::load(unit.transaction(), catalogue, collects, unit.scope(), unit.now).await
+/// Writes the account, and gives the subscription and an invoice as they are then.
+pub(super) async fn written<A>(
+    account: Box<Account<'_>>,
+    unit: &mut Unit<'_, A>,
+    invoice_id: Uuid,
+) -> Result<(subscription::Model, pb::Invoice), Error> {
+    let subscription = account.save(unit).await?;
+    let row = store::load_invoice(unit.transaction(), unit.scope(), invoice_id).await?;
+    Ok((subscription, whole(unit.transaction(), &row).await?))
+}
+
+/// Reads an amount of money.
+pub(super) fn amount(fields: &mut Fields, amount_minor: i64) {
+    if !(1..=MOST).contains(&amount_minor) {
+        fields.fault("amount_minor", "must be at least 1, and at most 10^15");
+    }
 }
 
 pub(super) struct VoidInvoice {
@@ -131,11 +141,10 @@ impl Command for VoidInvoice {
             // What the customer was given back on it would be lost.
             return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());
         }
-        let mut account = opened(unit).await?;
+        let mut account = Account::of(unit).await?;
         account.void(&row, unit.now)?;
-        account.save(unit).await?;
-        let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
-        Ok(pb::VoidInvoiceResponse { invoice: Some(whole(unit.transaction(), &row).await?) })
+        let (_, invoice) = written(account, unit, self.invoice_id).await?;
+        Ok(pb::VoidInvoiceResponse { invoice: Some(invoice) })
     }
 }
 
@@ -156,10 +165,9 @@ impl Command for MarkInvoiceUncollectible {
 
     async fn run(&self, unit: &mut Unit<'_, Trusted>) -> Result<Self::Response, Error> {
         let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
-        let mut account = opened(unit).await?;
+        let mut account = Account::of(unit).await?;
         account.give_up(&row, unit.now)?;
-        account.save(unit).await?;
-        let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
-        Ok(pb::MarkInvoiceUncollectibleResponse { invoice: Some(whole(unit.transaction(), &row).await?) })
+        let (_, invoice) = written(account, unit, self.invoice_id).await?;
+        Ok(pb::MarkInvoiceUncollectibleResponse { invoice: Some(invoice) })
     }
 }

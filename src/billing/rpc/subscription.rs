@@ -1,13 +1,16 @@
 //! GetSubscription, PreviewSubscriptionChange and everything that changes a subscription.
 
+use std::collections::HashSet;
+
 use crate::app::App;
+use crate::auth::scope::Scope;
 use crate::billing::account::Account;
 use crate::billing::catalogue::Period;
 use crate::billing::change::{Decision, Timing, Wish};
 use crate::billing::money::Currency;
+use crate::billing::seats::Usage;
 use crate::billing::subscription::Status;
 use crate::billing::{shown, store};
-use crate::entity::subscription;
 use crate::error::{Billing, Error};
 use crate::etag;
 use crate::event::Change;
@@ -49,6 +52,23 @@ struct Said<'a> {
     invoicing: i32,
     latest_version: bool,
     skip_trial: bool,
+}
+
+/// What either request says: they have the same fields.
+macro_rules! said {
+    ($request:ident) => {
+        Said {
+            plan_id: &$request.plan_id,
+            billing_period: $request.billing_period,
+            currency_code: &$request.currency_code,
+            seats: $request.seats,
+            add_ons: &$request.add_ons,
+            timing: $request.timing,
+            invoicing: $request.invoicing,
+            latest_version: $request.latest_version,
+            skip_trial: $request.skip_trial,
+        }
+    };
 }
 
 impl Said<'_> {
@@ -102,7 +122,7 @@ impl Said<'_> {
             fields.fault("add_ons", format!("must be at most {MOST_ADD_ONS}"));
             return Vec::new();
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for (index, add_on) in self.add_ons.iter().enumerate() {
             fields.line(&format!("add_ons[{index}].add_on_id"), &add_on.add_on_id, 1..=LONGEST_NAME);
             if add_on.quantity < 0 {
@@ -136,18 +156,7 @@ impl Query for Preview {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let said = Said {
-            plan_id: &request.plan_id,
-            billing_period: request.billing_period,
-            currency_code: &request.currency_code,
-            seats: request.seats,
-            add_ons: &request.add_ons,
-            timing: request.timing,
-            invoicing: request.invoicing,
-            latest_version: request.latest_version,
-            skip_trial: request.skip_trial,
-        };
-        let wish = said.read(&mut fields);
+        let wish = said!(request).read(&mut fields);
         fields.done(Self { wish })
     }
 
@@ -156,7 +165,7 @@ impl Query for Preview {
         let mut account = Account::load(reader.connection(), catalogue, collects, reader.scope, reader.now).await?;
         let seats = super::seat_usage(reader).await?;
         account.catch_up(seats.used(), reader.now)?;
-        let seats = crate::billing::seats::Usage { total: account.subscription.seats, ..seats };
+        let seats = Usage { total: account.subscription.seats, ..seats };
         let mut changed = account.clone();
         let mut blockers = Vec::new();
         let decided = if says_something(&self.wish) {
@@ -184,7 +193,7 @@ fn outcome(
     account: &Account<'_>,
     decided: Option<&(Decision, Option<usize>)>,
     used: i64,
-    scope: crate::auth::scope::Scope,
+    scope: Scope,
 ) -> Result<pb::ChangeOutcome, Error> {
     let treatment = account.treatment();
     let (lines, effective_at, made) = match decided {
@@ -193,18 +202,9 @@ fn outcome(
     };
     let invoice = match made.and_then(|index| account.invoices.get(index)) {
         Some(kept) => {
-            let lines = kept.lines.iter().map(|(line, _)| line.clone()).collect();
-            let totals = crate::billing::invoicing::Totals {
-                subtotal_minor: kept.row.subtotal_minor,
-                taxes: kept.taxes.clone(),
-                tax_minor: kept.row.tax_minor,
-                total_minor: kept.row.total_minor,
-            };
-            let at = kept.row.finalized_at.unwrap_or(kept.row.created_at);
-            let credit_applied_minor = kept.row.credit_applied_minor;
-            let made = crate::billing::account::Foreseen { lines, totals, credit_applied_minor, at };
-            let shown_lines = shown::foreseen(scope, account.row(), &made, treatment).lines;
-            Some(pb::Invoice { lines: shown_lines, ..shown::invoice(&kept.row)? })
+            let made = kept.told(kept.row.finalized_at.unwrap_or(kept.row.created_at));
+            let lines = shown::foreseen(scope, account.row(), &made, treatment).lines;
+            Some(pb::Invoice { lines, ..shown::invoice(&kept.row)? })
         }
         None => None,
     };
@@ -219,16 +219,11 @@ fn outcome(
 
 /// Reads the account, brought up to now, if the caller has read this state of it.
 async fn opened<'a>(unit: &mut Unit<'a, Member>, etag: &str) -> Result<Box<Account<'a>>, Error> {
-    let (catalogue, collects) = (&unit.app.catalogue, unit.app.collects());
-    let mut account = Account::load(unit.transaction(), catalogue, collects, unit.scope(), unit.now).await?;
+    let mut account = Account::of(unit).await?;
     etag::check(etag, account.row().version)?;
     let used = unit.seats().await?.used();
     account.catch_up(used, unit.now)?;
     Ok(account)
-}
-
-async fn closed(account: Box<Account<'_>>, unit: &mut Unit<'_, Member>) -> Result<subscription::Model, Error> {
-    account.save(unit).await
 }
 
 pub(super) struct UpdateSubscription {
@@ -243,18 +238,7 @@ impl Command for UpdateSubscription {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let said = Said {
-            plan_id: &request.plan_id,
-            billing_period: request.billing_period,
-            currency_code: &request.currency_code,
-            seats: request.seats,
-            add_ons: &request.add_ons,
-            timing: request.timing,
-            invoicing: request.invoicing,
-            latest_version: request.latest_version,
-            skip_trial: request.skip_trial,
-        };
-        let wish = said.read(&mut fields);
+        let wish = said!(request).read(&mut fields);
         if !says_something(&wish) {
             fields.fault("seats", "must be said, or a plan_id, add_ons, a billing_period or latest_version");
         }
@@ -263,10 +247,10 @@ impl Command for UpdateSubscription {
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let mut account = opened(unit, &self.etag).await?;
-        let seats = crate::billing::seats::Usage { total: account.subscription.seats, ..unit.seats().await? };
+        let seats = Usage { total: account.subscription.seats, ..unit.seats().await? };
         let decided = account.change(&self.wish, seats, unit.now)?;
         let outcome = outcome(&account, Some(&decided), seats.used(), unit.scope())?;
-        let row = closed(account, unit).await?;
+        let row = account.save(unit).await?;
         Ok(pb::UpdateSubscriptionResponse {
             subscription: Some(shown::subscription(unit.app, &row, unit.now)?),
             seat_usage: Some(shown::seat_usage(unit.scope(), unit.seats().await?)),
@@ -293,7 +277,7 @@ impl Command for CancelScheduledChange {
         if account.subscription.agreement.scheduled.take().is_some() {
             account.changes.push(Change::SubscriptionScheduledChangeCanceled {});
         }
-        let row = closed(account, unit).await?;
+        let row = account.save(unit).await?;
         let subscription = Some(shown::subscription(unit.app, &row, unit.now)?);
         Ok(pb::CancelScheduledChangeResponse { subscription })
     }
@@ -340,7 +324,7 @@ impl Command for CancelSubscription {
         };
         let made =
             made.and_then(|index| account.invoices.get(index)).map(|kept| shown::invoice(&kept.row)).transpose()?;
-        let row = closed(account, unit).await?;
+        let row = account.save(unit).await?;
         let subscription = Some(shown::subscription(unit.app, &row, unit.now)?);
         Ok(pb::CancelSubscriptionResponse { subscription, invoice: made })
     }
@@ -367,7 +351,7 @@ impl Command for ResumeSubscription {
         if std::mem::take(&mut account.subscription.agreement.ends_with_period) {
             account.changes.push(Change::SubscriptionResumed {});
         }
-        let row = closed(account, unit).await?;
+        let row = account.save(unit).await?;
         let subscription = Some(shown::subscription(unit.app, &row, unit.now)?);
         Ok(pb::ResumeSubscriptionResponse { subscription })
     }

@@ -29,10 +29,8 @@ impl Command for DeleteOrganization {
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let mut organization = unit.actor.organization.clone();
         etag::check(&self.etag, organization.version)?;
-        let (catalogue, collects) = (&unit.app.catalogue, unit.app.collects());
         let row = subscriptions::load(unit.transaction(), unit.scope()).await?;
-        let account = Account::load(unit.transaction(), catalogue, collects, unit.scope(), unit.now).await;
-        let (charged, unpaid) = match account {
+        let (charged, unpaid) = match Account::of(unit).await {
             Ok(account) => (account.subscription.is_charged(), account.unpaid()),
             // What it costs nobody can say.
             Err(Error::PlanUnknown { .. }) => (true, 0),
