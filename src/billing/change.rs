@@ -110,6 +110,15 @@ impl Target {
         subscription::is_charged(&self.terms, &self.add_ons)
     }
 
+    /// Whether it can be charged to whom is billed in a currency: in no other. A free plan alone has none to speak of, but what
+    /// is added to it is charged in its currency.
+    fn is_billable(&self, billed_in: Option<Currency>) -> Result<(), Error> {
+        match billed_in.filter(|currency| self.is_charged() && *currency != self.terms.price.currency) {
+            Some(currency) => Err(Billing::CurrencyFixed { currency_code: currency.code().to_owned() }.into()),
+            None => Ok(()),
+        }
+    }
+
     fn quantity(&self, add_on_id: &str) -> i64 {
         quantity(&self.add_ons, add_on_id)
     }
@@ -198,6 +207,7 @@ fn resolve(before: &Subscription, current: &Target, wish: &Wish, at: Circumstanc
     }
     // What it would cost must be something that can be charged.
     target.yearly()?;
+    target.is_billable(at.billed_in)?;
     Ok(target)
 }
 
@@ -226,21 +236,15 @@ fn resolve_terms(before: &Subscription, wish: &Wish, at: Circumstances<'_>) -> R
     let preferred_currency = wish.currency.or(at.billed_in).or(Some(own.price.currency));
     let preferred_period = wish.period.or(Some(own.price.period));
     // What was wished for is a must; what merely was is not.
-    let terms = [
+    let found = [
         (preferred_currency, preferred_period),
         (preferred_currency, wish.period),
         (wish.currency, preferred_period),
         (wish.currency, wish.period),
     ]
     .into_iter()
-    .find_map(|(currency, period)| plan.terms(currency, period))
-    .ok_or_else(unknown)?;
-    match at.billed_in {
-        Some(currency) if currency != terms.price.currency && !terms.price.is_free() => {
-            Err(Billing::CurrencyFixed { currency_code: currency.code().to_owned() }.into())
-        }
-        _ => Ok(terms),
-    }
+    .find_map(|(currency, period)| plan.terms(currency, period));
+    found.ok_or_else(unknown)
 }
 
 /// What of it takes effect now, and what at the end of the period.
@@ -515,8 +519,13 @@ fn scheduled_change(scheduled: &Scheduled, effective: DateTime<Utc>) -> Change {
 }
 
 /// Applies what was scheduled, at the end of the period, before the next begins: as many seats as are used then, if that is
-/// more; and not at all where the plan does not take so many.
-pub fn apply_scheduled(subscription: &mut Subscription, used: i64, catalogue: &Catalogue) -> Vec<Change> {
+/// more; and not at all where the plan does not take so many, or is charged in another currency than everything since.
+pub fn apply_scheduled(
+    subscription: &mut Subscription,
+    used: i64,
+    catalogue: &Catalogue,
+    billed_in: Option<Currency>,
+) -> Vec<Change> {
     let Some(scheduled) = subscription.agreement.scheduled.take() else { return Vec::new() };
     let current = Target::of(subscription);
     let mut target = current.clone();
@@ -532,7 +541,7 @@ pub fn apply_scheduled(subscription: &mut Subscription, used: i64, catalogue: &C
         let since = own.map_or(Some(subscription.agreement.period.end), |own| own.since);
         target.set(Held { since, ..held });
     }
-    if !target.terms.takes(target.seats) {
+    if !target.terms.takes(target.seats) || target.is_billable(billed_in).is_err() {
         let plan_id = target.terms.plan_id;
         return vec![Change::SubscriptionScheduledChangeDropped { plan_id, seats: target.seats }];
     }
@@ -643,7 +652,7 @@ mod tests {
                 now += TimeDelta::seconds(seconds);
                 while subscription.is_charged() && subscription.agreement.period.end <= now {
                     let (end, length) = (subscription.agreement.period.end, subscription.agreement.terms.price.period);
-                    apply_scheduled(&mut subscription, 1, &catalogue);
+                    apply_scheduled(&mut subscription, 1, &catalogue, Currency::parse("EUR"));
                     if !subscription.is_charged() {
                         subscription.agreement.lots.clear();
                         break;

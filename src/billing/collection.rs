@@ -21,7 +21,7 @@ use super::store;
 use crate::app::App;
 use crate::entity::payment::{self, Column as P, State};
 use crate::entity::payment_method::{self, Column as M};
-use crate::entity::provider_event;
+use crate::entity::{invoice, provider_event};
 use crate::error::{Error, OnConstraint as _};
 use crate::event::Change;
 use crate::operation::store::read_json;
@@ -73,10 +73,13 @@ async fn list_claimable(connection: &impl ConnectionTrait, now: DateTime<Utc>) -
         .await
 }
 
-async fn find(unit: &Unit<'_, Itself>, payment_id: Uuid) -> Result<Option<payment::Model>, Error> {
+async fn find(unit: &Unit<'_, Itself>, payment_id: Uuid) -> Result<Option<payment::Model>, DbErr> {
     let key = (unit.scope().organization_id(), payment_id);
-    let found = payment::Entity::find_by_id(key).one(unit.transaction()).await?;
-    Ok(found.filter(|row| row.state == State::Pending))
+    payment::Entity::find_by_id(key).one(unit.transaction()).await
+}
+
+async fn find_pending(unit: &Unit<'_, Itself>, payment_id: Uuid) -> Result<Option<payment::Model>, DbErr> {
+    Ok(find(unit, payment_id).await?.filter(|row| row.state == State::Pending))
 }
 
 /// Takes a pending payment for this server.
@@ -88,13 +91,39 @@ impl Duty for Claim {
     type Outcome = Option<payment::Model>;
 
     async fn run(&self, unit: &mut Unit<'_, Itself>) -> Result<Self::Outcome, Error> {
-        let Some(row) = find(unit, self.payment_id).await? else { return Ok(None) };
+        let Some(row) = find_pending(unit, self.payment_id).await? else { return Ok(None) };
         if row.claimed_until.is_some_and(|until| until > unit.now) {
             return Ok(None);
         }
+        let Some(row) = still_due(unit, row).await? else { return Ok(None) };
         claim_until(unit, &row, unit.now + CLAIM).await?;
         Ok(Some(row))
     }
+}
+
+/// A payment as it is to be asked for. Of one for which nobody was asked yet, what the invoice is due by now; none if it is
+/// paid, credited or given up, and the payment forgotten.
+async fn still_due(unit: &Unit<'_, Itself>, row: payment::Model) -> Result<Option<payment::Model>, Error> {
+    let asked = row.reference.is_some() || row.claimed_until.is_some_and(|until| until > row.created_at);
+    if asked {
+        return Ok(Some(row));
+    }
+    let invoice = store::load_invoice(unit.transaction(), unit.scope(), row.invoice_id).await?;
+    let due_minor = if invoice.state == invoice::State::Open { invoice.due_minor() } else { 0 };
+    let key = (row.organization_id, row.payment_id);
+    if due_minor == 0 {
+        payment::Entity::delete_by_id(key).exec(unit.transaction()).await?;
+        return Ok(None);
+    }
+    if due_minor != row.amount_minor {
+        payment::Entity::update_many()
+            .filter(P::OrganizationId.eq(row.organization_id))
+            .filter(P::PaymentId.eq(row.payment_id))
+            .col_expr(P::AmountMinor, Expr::value(due_minor))
+            .exec(unit.transaction())
+            .await?;
+    }
+    Ok(Some(payment::Model { amount_minor: due_minor, ..row }))
 }
 
 async fn claim_until(unit: &Unit<'_, Itself>, row: &payment::Model, until: DateTime<Utc>) -> Result<(), Error> {
@@ -150,7 +179,7 @@ impl Duty for Conclude {
 
     async fn run(&self, unit: &mut Unit<'_, Itself>) -> Result<(), Error> {
         // A webhook may have told already.
-        let Some(row) = find(unit, self.payment_id).await? else { return Ok(()) };
+        let Some(row) = find_pending(unit, self.payment_id).await? else { return Ok(()) };
         match &self.collected {
             Collected::Succeeded { reference } => conclude(unit, &row, Some(reference), None).await,
             Collected::Declined { reference, code, hard, .. } => {
@@ -175,7 +204,7 @@ impl Duty for Conclude {
     }
 }
 
-/// Ends a pending payment: it succeeded or, with a reason, did not.
+/// Ends a payment: it succeeded or, with a reason, did not.
 async fn conclude(
     unit: &mut Unit<'_, Itself>,
     row: &payment::Model,
@@ -189,6 +218,7 @@ async fn conclude(
         .filter(P::OrganizationId.eq(row.organization_id))
         .filter(P::PaymentId.eq(row.payment_id))
         .col_expr(P::State, Expr::value(if succeeded { "succeeded" } else { "failed" }))
+        .col_expr(P::AmountMinor, Expr::value(row.amount_minor))
         .col_expr(P::Reference, Expr::value(reference))
         .col_expr(P::Failure, Expr::value(why))
         .col_expr(P::EndedAt, Expr::value(Some(unit.now)))
@@ -198,7 +228,9 @@ async fn conclude(
     let invoice = store::load_invoice(unit.transaction(), unit.scope(), row.invoice_id).await?;
     let mut account = Account::of(unit).await?;
     let paid = Paid { succeeded, amount_minor: row.amount_minor, failure: why.to_owned(), hard };
-    account.note_collected(&invoice, row.payment_id, &paid, unit.now)?;
+    let asked: Option<Asked> = read_json(row.request.as_ref())?;
+    let method = asked.map(|asked| asked.payment_method);
+    account.note_collected(&invoice, row.payment_id, &paid, method.as_deref(), unit.now)?;
     account.save(unit).await?;
     Ok(())
 }
@@ -268,14 +300,25 @@ impl Duty for Told {
         if !remember(unit, &self.event_id).await? {
             return Ok(());
         }
-        // Of one that has ended nothing new is heard: a failure that comes late was of an earlier try of the same payment.
-        let Some(row) = find(unit, self.payment_id).await? else { return Ok(()) };
-        let failure = self.failure.as_ref().map(|(code, hard)| (code.as_str(), *hard));
-        if failure.is_none() && self.amount_minor != row.amount_minor {
-            tracing::error!(org = %row.organization_id, payment = %row.payment_id, "the provider collected another amount than it was asked for");
+        let Some(mut row) = find(unit, self.payment_id).await? else { return Ok(()) };
+        let Some((code, hard)) = &self.failure else {
+            // Money that comes after all, although it was given up, is money.
+            return match row.state {
+                State::Succeeded => Ok(()),
+                State::Pending | State::Failed => {
+                    if self.amount_minor != row.amount_minor {
+                        tracing::error!(org = %row.organization_id, payment = %row.payment_id, asked = row.amount_minor, came = self.amount_minor, "the provider collected another amount than it was asked for; what came is noted");
+                        row.amount_minor = self.amount_minor;
+                    }
+                    conclude(unit, &row, Some(&self.reference), None).await
+                }
+            };
+        };
+        if row.state != State::Pending {
+            // A failure that comes late was of an earlier try of the same payment.
             return Ok(());
         }
-        conclude(unit, &row, Some(&self.reference), failure).await
+        conclude(unit, &row, Some(&self.reference), Some((code, *hard))).await
     }
 }
 

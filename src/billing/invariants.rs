@@ -11,6 +11,8 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::invoicing;
+use super::printing::taxable;
 use crate::auth::policy::RolePolicy;
 use crate::database::Database;
 use crate::entity::credit_entry::Cause;
@@ -161,9 +163,22 @@ async fn money(
     let entries = entries.all(connection).await?;
     let notes = credit_note::Entity::find().filter(N::OrganizationId.eq(id)).order_by_asc(N::Number);
     let notes = notes.all(connection).await?;
-    let lines = invoice_line::Entity::find().filter(L::OrganizationId.eq(id)).all(connection).await?;
+    let lines = invoice_line::Entity::find().filter(L::OrganizationId.eq(id)).order_by_asc(L::InvoiceId);
+    let lines = lines.all(connection).await?;
     let paid = payment::Entity::find().filter(P::OrganizationId.eq(id)).filter(P::State.eq(payment::State::Succeeded));
     let paid = paid.all(connection).await?;
+    let mut taxes = HashMap::new();
+    let mut given_back: Vec<(Uuid, i64)> = notes.iter().map(|note| (note.invoice_id, note.amount_minor)).collect();
+    for invoice in lines.chunk_by(|one, next| one.invoice_id == next.invoice_id) {
+        let by_rate = invoicing::taxes(invoice.iter().filter_map(taxable))?;
+        taxes.extend(invoice.first().map(|line| (line.invoice_id, by_rate.iter().map(|tax| tax.tax_minor).sum())));
+        for line in invoice {
+            let tax = line.returned_tax_minor.unwrap_or_default();
+            let gross = if line.tax_included == Some(true) { line.amount_minor } else { line.amount_minor + tax };
+            given_back.extend(line.credited_invoice_id.map(|credited| (credited, -gross)));
+        }
+    }
+    let given_back = by_invoice(given_back.into_iter());
     let lines = by_invoice(lines.iter().map(|line| (line.invoice_id, line.amount_minor)));
     let paid = by_invoice(paid.iter().map(|payment| (payment.invoice_id, payment.amount_minor)));
     let credited = by_invoice(notes.iter().map(|note| (note.invoice_id, note.off_due_minor)));
@@ -179,6 +194,10 @@ async fn money(
         let of = |sums: &HashMap<Uuid, i64>| sums.get(&row.invoice_id).copied().unwrap_or_default();
         if row.state != State::Draft {
             drifts.compare("invoice_total", of(&lines), row.total_minor);
+            drifts.compare("invoice_tax", of(&taxes), row.tax_minor);
+        }
+        if row.charged_minor.is_some() {
+            drifts.compare("invoice_given_back", of(&given_back), row.given_back_minor);
         }
         drifts.compare("invoice_paid", of(&paid) - of(&overpaid), row.paid_minor);
         drifts.compare("invoice_credited", of(&credited), row.credited_minor);

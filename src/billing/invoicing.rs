@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::money::{self, TooLarge};
-use super::proration::{Line, TaxRate};
+use super::proration::{Line, Returned, TaxRate};
 
 /// How an organization is taxed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +26,19 @@ pub struct Tax {
     pub rate: TaxRate,
     /// What the lines come to.
     pub taxable_minor: i64,
-    /// The tax on it, or in it.
+    /// The tax on it, or in it: of what is charged, and less what goes back.
     pub tax_minor: i64,
+}
+
+/// What of a line is taxed.
+#[derive(Clone, Copy, Debug)]
+pub struct Taxable {
+    /// The amount.
+    pub amount_minor: i64,
+    /// Its rate; none of what is not taxed.
+    pub rate: Option<TaxRate>,
+    /// Of what gives back, the tax that goes back with it.
+    pub returned_minor: Option<i64>,
 }
 
 /// What the lines come to.
@@ -43,29 +54,63 @@ pub struct Totals {
     pub total_minor: i64,
 }
 
+/// What an invoice charges, whatever it gives back of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Charged {
+    /// Without tax that comes on top.
+    pub amount_minor: i64,
+    /// The tax.
+    pub tax_minor: i64,
+    /// All of it.
+    pub total_minor: i64,
+}
+
 /// The rate of a line: how what it gives back was taxed, or as the organization is taxed now.
 #[must_use]
 pub fn rate_of(line: &Line, treatment: Option<&TaxTreatment>) -> Option<TaxRate> {
-    line.tax.or(treatment.map(|treatment| treatment.rate))
+    line.returned.map(|returned| returned.rate).or(treatment.map(|treatment| treatment.rate))
 }
 
-/// What lines come to. Tax is figured once for each rate, on the sum of its lines, and rounded half away from zero.
+/// The tax of lines: figured once for each rate, on the sum of what is charged at it, and rounded half away from zero; less
+/// what goes back of tax that was charged before.
+///
+/// # Errors
+///
+/// When it is larger than can be charged.
+pub fn taxes(lines: impl Iterator<Item = Taxable>) -> Result<Vec<Tax>, TooLarge> {
+    let mut by_rate: BTreeMap<TaxRate, (i64, i64, i64)> = BTreeMap::new();
+    for line in lines {
+        let Some(rate) = line.rate.filter(|rate| rate.millionths > 0) else { continue };
+        let (charged, credited, returned) = by_rate.entry(rate).or_default();
+        match line.returned_minor {
+            None => *charged = money::sum([*charged, line.amount_minor])?,
+            Some(tax) => {
+                *credited = money::sum([*credited, line.amount_minor])?;
+                *returned = money::sum([*returned, tax])?;
+            }
+        }
+    }
+    let tax = |(rate, (charged, credited, returned)): (TaxRate, (i64, i64, i64))| {
+        Ok(Tax {
+            rate,
+            taxable_minor: money::sum([charged, credited])?,
+            tax_minor: money::sum([rate.on(charged)?, returned])?,
+        })
+    };
+    by_rate.into_iter().map(tax).collect()
+}
+
+/// What lines come to.
 ///
 /// # Errors
 ///
 /// When the total is larger than can be charged.
 pub fn totals(lines: &[Line], treatment: Option<&TaxTreatment>) -> Result<Totals, TooLarge> {
-    let mut by_rate: BTreeMap<TaxRate, i64> = BTreeMap::new();
-    for line in lines {
-        if let Some(rate) = rate_of(line, treatment).filter(|rate| rate.millionths > 0) {
-            let sum = by_rate.entry(rate).or_default();
-            *sum = money::sum([*sum, line.amount_minor])?;
-        }
-    }
-    let mut taxes = Vec::with_capacity(by_rate.len());
-    for (rate, taxable_minor) in by_rate {
-        taxes.push(Tax { rate, taxable_minor, tax_minor: tax(taxable_minor, rate)? });
-    }
+    let taxes = taxes(lines.iter().map(|line| Taxable {
+        amount_minor: line.amount_minor,
+        rate: rate_of(line, treatment),
+        returned_minor: line.returned.map(|Returned { tax_minor, .. }| tax_minor),
+    }))?;
     let subtotal_minor = money::sum(lines.iter().map(|line| line.amount_minor))?;
     let on_top = taxes.iter().filter(|tax| !tax.rate.included).map(|tax| tax.tax_minor);
     let total_minor = money::sum(on_top.chain([subtotal_minor]))?;
@@ -73,14 +118,19 @@ pub fn totals(lines: &[Line], treatment: Option<&TaxTreatment>) -> Result<Totals
     Ok(Totals { subtotal_minor, taxes, tax_minor, total_minor })
 }
 
-/// The tax on an amount, or in it.
+/// What lines charge, whatever they give back of other invoices.
 ///
 /// # Errors
 ///
 /// When it is larger than can be charged.
-pub fn tax(amount_minor: i64, rate: TaxRate) -> Result<i64, TooLarge> {
-    let whole = if rate.included { 1_000_000 + rate.millionths } else { 1_000_000 };
-    money::share(amount_minor, rate.millionths.into(), whole.into())
+pub fn charged(lines: &[Line], treatment: Option<&TaxTreatment>) -> Result<Charged, TooLarge> {
+    let own = lines.iter().filter(|line| line.returned.is_none());
+    let amount_minor = money::sum(own.map(|line| line.amount_minor))?;
+    let Some(TaxTreatment { rate, .. }) = treatment else {
+        return Ok(Charged { amount_minor, tax_minor: 0, total_minor: amount_minor });
+    };
+    let tax_minor = rate.on(amount_minor)?;
+    Ok(Charged { amount_minor, tax_minor, total_minor: rate.gross(amount_minor, tax_minor)? })
 }
 
 /// A rate as people read it: `21%`, `8.1%`.
@@ -101,7 +151,7 @@ mod tests {
     use crate::billing::calendar::Span;
     use crate::billing::proration::Item;
 
-    fn line(amount_minor: i64, tax: Option<TaxRate>) -> Line {
+    fn line(amount_minor: i64, returned: Option<Returned>) -> Line {
         let span = Span { start: DateTime::UNIX_EPOCH, end: DateTime::UNIX_EPOCH };
         Line {
             item: Item::Plan,
@@ -111,7 +161,7 @@ mod tests {
             amount_minor,
             span,
             prorated: false,
-            tax,
+            returned,
         }
     }
 
@@ -126,10 +176,13 @@ mod tests {
         let within = totals(&[line(12_100, None)], Some(&treatment(210_000, true))).unwrap();
         assert_eq!((within.subtotal_minor, within.tax_minor, within.total_minor), (12_100, 2_100, 12_100));
         assert_eq!(totals(&[line(5, None)], None).unwrap().tax_minor, 0);
-        // What is given back is taxed as it was charged.
-        let old = TaxRate { millionths: 190_000, included: false };
+        // What is given back is taxed as it was charged, at its rate and to its cent.
+        let rate = TaxRate { millionths: 190_000, included: false };
+        let old = Returned { invoice_id: None, rate, tax_minor: -189 };
         let mixed = totals(&[line(1_000, None), line(-1_000, Some(old))], Some(&treatment(210_000, false))).unwrap();
-        assert_eq!((mixed.taxes.len(), mixed.tax_minor, mixed.total_minor), (2, 20, 20));
+        assert_eq!((mixed.taxes.len(), mixed.tax_minor, mixed.total_minor), (2, 21, 21));
+        let charged = charged(&[line(1_000, None), line(-1_000, Some(old))], Some(&treatment(210_000, false))).unwrap();
+        assert_eq!(charged, Charged { amount_minor: 1_000, tax_minor: 210, total_minor: 1_210 });
         assert_eq!(totals(&[line(money::MOST, None), line(1, None)], None), Err(TooLarge));
     }
 

@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use super::calendar::{self, Span};
-use super::catalogue::Aggregation;
+use super::catalogue::{Aggregation, Catalogue};
 use super::money::MOST;
 use super::subscription::Subscription;
 use crate::auth::scope::Scope;
@@ -18,6 +18,24 @@ use crate::entity::{subscription, usage_report, usage_total};
 use crate::error::{Billing, Error, OnConstraint as _};
 use crate::operation::Unit;
 use crate::sql;
+
+/// The time in which the use of a meter is counted together with what is used of it at an instant: the billing period, but for
+/// that what was used before an add-on of the meter was had is not of one count with what is used since.
+#[must_use]
+pub fn counted_at(subscription: &Subscription, meter: &str, at: DateTime<Utc>) -> Span {
+    let whole = period_at(subscription, at);
+    let mut period = whole;
+    let of_meter = subscription.agreement.add_ons.iter().filter(|held| held.terms.meter.as_deref() == Some(meter));
+    let within = |since: &DateTime<Utc>| whole.start < *since && *since < whole.end;
+    for since in of_meter.filter_map(|held| held.since).filter(within) {
+        if at < since {
+            period.end = Ord::min(period.end, since);
+        } else {
+            period.start = Ord::max(period.start, since);
+        }
+    }
+    period
+}
 
 /// The billing period that an instant is in, also one before the period under way.
 #[must_use]
@@ -120,7 +138,7 @@ pub async fn count<A>(
         };
         // A period that was counted keeps its bounds, even if periods are counted otherwise since.
         let period = known.iter().find(of_period).map_or_else(
-            || period_at(subscription, at),
+            || counted_at(subscription, &report.meter, at),
             |total| Span { start: total.period_start, end: total.period_end },
         );
         let (_, used) = by_period.entry((report.meter.clone(), period.start)).or_insert((period, 0));
@@ -131,9 +149,29 @@ pub async fn count<A>(
     }
     for ((meter, _), (period, used)) in by_period {
         let aggregation = aggregations.get(meter.as_str()).copied().unwrap_or_default();
-        add(unit, meter, period, used, aggregation).await?;
+        let most = most_of(subscription, &unit.app.catalogue, &meter);
+        add(unit, meter, period, used, aggregation, most).await?;
     }
     Ok(())
+}
+
+/// The most of a meter that can be counted in a period: what costs more than can be charged would stop all billing.
+fn most_of(subscription: &Subscription, catalogue: &Catalogue, meter: &str) -> i64 {
+    /// The most that the use of one meter can cost in a period, so that many fit on an invoice, and at higher prices as well.
+    const COST: i128 = MOST as i128 / 1_000;
+    let held = subscription
+        .agreement
+        .add_ons
+        .iter()
+        .map(|held| &held.terms)
+        .filter(|terms| terms.meter.as_deref() == Some(meter));
+    let held = held.map(|terms| (terms.unit_price_minor, terms.unit_size));
+    let offered = catalogue.add_ons_on(meter);
+    let offered =
+        offered.flat_map(|add_on| add_on.prices.iter().map(|price| (price.unit_price_minor, add_on.unit_size)));
+    let fits = |(price, unit_size): (i64, i64)| (COST * i128::from(unit_size)).checked_div(price.into());
+    let most = held.chain(offered).filter_map(fits).filter_map(|most| i64::try_from(most).ok()).min();
+    most.map_or(MOST, |most| Ord::min(most, MOST))
 }
 
 async fn add<A>(
@@ -142,6 +180,7 @@ async fn add<A>(
     period: Span,
     used: i64,
     aggregation: Aggregation,
+    most: i64,
 ) -> Result<(), Error> {
     use usage_total::Column as U;
     let organization_id = unit.scope().organization_id();
@@ -152,7 +191,7 @@ async fn add<A>(
         Aggregation::Sum => had.saturating_add(used),
         Aggregation::Maximum => Ord::max(had, used),
     };
-    if used > MOST {
+    if used > most {
         return Err(Billing::AmountTooLarge.into());
     }
     let row =

@@ -1,13 +1,11 @@
 //! Invoices and credit notes on paper: what their rows say, as a document says it.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::account::Recipient;
 use super::catalogue::{Catalogue, Seller};
 use super::document::{Document, Kind, Line, Party, Status, Tax, render};
-use super::invoicing::{self, percent};
+use super::invoicing::{self, Taxable, percent};
 use super::money::Currency;
 use super::profile::{Address, Profile};
 use super::proration::TaxRate;
@@ -142,24 +140,20 @@ fn last_day(end: DateTime<Utc>) -> NaiveDate {
 /// The tax of each rate: what stands in a line of its own where it comes on top, and what is in the lines otherwise.
 fn taxes(lines: &[invoice_line::Model], recipient: &Recipient) -> Result<Vec<Tax>, Error> {
     let label = recipient.tax.as_ref().map_or("Tax", |tax| tax.label.as_str());
-    let mut by_rate: BTreeMap<TaxRate, i64> = BTreeMap::new();
-    for line in lines.iter().filter(|line| line.kind != LineKind::Tax) {
-        let rate = line.tax_rate.zip(line.tax_included);
-        let rate = rate.map(|(millionths, included)| TaxRate { millionths, included });
-        if let Some(rate) = rate.filter(|rate| rate.millionths > 0) {
-            *by_rate.entry(rate).or_default() += line.amount_minor;
-        }
-    }
-    let mut taxes = Vec::with_capacity(by_rate.len());
-    for (rate, taxable_minor) in by_rate {
-        taxes.push(Tax {
-            label: format!("{label} {}", percent(rate.millionths)),
-            taxable_minor,
-            tax_minor: invoicing::tax(taxable_minor, rate)?,
-            included: rate.included,
-        });
-    }
-    Ok(taxes)
+    let taxed = invoicing::taxes(lines.iter().filter_map(taxable))?.into_iter().map(|tax| Tax {
+        label: format!("{label} {}", percent(tax.rate.millionths)),
+        taxable_minor: tax.taxable_minor,
+        tax_minor: tax.tax_minor,
+        included: tax.rate.included,
+    });
+    Ok(taxed.collect())
+}
+
+/// What of a line of an invoice is taxed; none of the lines that are tax.
+pub(super) fn taxable(line: &invoice_line::Model) -> Option<Taxable> {
+    let rate = line.tax_rate.zip(line.tax_included).map(|(millionths, included)| TaxRate { millionths, included });
+    let of = Taxable { amount_minor: line.amount_minor, rate, returned_minor: line.returned_tax_minor };
+    (line.kind != LineKind::Tax).then_some(of)
 }
 
 fn party_of_seller(seller: &Seller) -> Party {

@@ -5,6 +5,8 @@
 //!   the latest first, and never from a price: what was charged × the part of its quantity × the part of its time that is left.
 //! - Each line is rounded once, half away from zero. What a credit leaves of a lot is what the lot was still worth less the
 //!   credit, so that all credits of a lot together never come to more than was charged for it.
+//! - A lot remembers its part of the tax as well, and a credit gives back the same share of it: figured anew from the rate, many
+//!   small credits would round to more tax than was ever charged.
 //!
 //! No sequence of changes mints or burns anything: at every instant, the lines so far are what was used up and what the lots are
 //! still worth.
@@ -39,6 +41,38 @@ pub struct TaxRate {
     pub included: bool,
 }
 
+impl TaxRate {
+    /// The tax on an amount, or in it: rounded half away from zero.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than can be charged.
+    pub fn on(self, amount_minor: i64) -> Result<i64, TooLarge> {
+        let whole = if self.included { 1_000_000 + self.millionths } else { 1_000_000 };
+        money::share(amount_minor, self.millionths.into(), whole.into())
+    }
+
+    /// What an amount and its tax come to together.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than can be charged.
+    pub fn gross(self, amount_minor: i64, tax_minor: i64) -> Result<i64, TooLarge> {
+        if self.included { Ok(amount_minor) } else { money::sum([amount_minor, tax_minor]) }
+    }
+}
+
+/// What a line gives back: a part of what an invoice charged before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// That invoice; none of a line that an older version wrote.
+    pub invoice_id: Option<Uuid>,
+    /// How it was taxed.
+    pub rate: TaxRate,
+    /// The tax that goes back with it: not above zero.
+    pub tax_minor: i64,
+}
+
 /// A line of an invoice that is being collected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -56,8 +90,32 @@ pub struct Line {
     pub span: Span,
     /// Whether it is for a part of a period.
     pub prorated: bool,
-    /// How what it gives back was taxed; none of what is taxed as the organization is when the invoice becomes open.
-    pub tax: Option<TaxRate>,
+    /// What it gives back; none of a charge, and of what was charged on this very invoice: they are taxed together, as the
+    /// organization is when the invoice becomes open.
+    pub returned: Option<Returned>,
+}
+
+impl Line {
+    /// How much of what invoice it gives back, with the tax on top; none of what gives nothing back.
+    ///
+    /// # Errors
+    ///
+    /// When it is larger than can be charged.
+    pub fn gives_back(&self) -> Result<Option<(Uuid, i64)>, TooLarge> {
+        let Some(Returned { invoice_id: Some(invoice_id), rate, tax_minor }) = self.returned else { return Ok(None) };
+        Ok(Some((invoice_id, -rate.gross(self.amount_minor, tax_minor)?)))
+    }
+}
+
+/// The tax of a lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taxed {
+    /// The rate.
+    #[serde(flatten)]
+    pub rate: TaxRate,
+    /// How much; none where an older version did not say.
+    #[serde(default)]
+    pub tax_minor: Option<i64>,
 }
 
 /// Something that was charged in advance.
@@ -74,7 +132,7 @@ pub struct Lot {
     /// On which invoice.
     pub invoice_id: Uuid,
     /// How it was taxed; none while that invoice is being collected.
-    pub tax: Option<TaxRate>,
+    pub tax: Option<Taxed>,
 }
 
 impl Lot {
@@ -83,8 +141,8 @@ impl Lot {
         if whole == 0 { Ok(0) } else { money::share(self.amount_minor, left, whole) }
     }
 
-    /// Gives back this much of its quantity from an instant on, and says how much money that is.
-    fn give_back(&mut self, quantity: i64, from: DateTime<Utc>) -> Result<i64, TooLarge> {
+    /// Gives back this much of its quantity from an instant on, and says how much money that is, without its tax and with it.
+    fn give_back(&mut self, quantity: i64, from: DateTime<Utc>) -> Result<(i64, Option<Returned>), TooLarge> {
         let rest = Span { start: from.clamp(self.span.start, self.span.end), end: self.span.end };
         let (left, whole) = (rest.seconds(), self.span.seconds());
         let worth = self.worth(left, whole)?;
@@ -93,11 +151,64 @@ impl Lot {
         } else {
             money::share(self.amount_minor, left * i128::from(quantity), whole * i128::from(self.quantity))?
         };
+        let returned = self.give_back_tax(worth, credit)?;
         self.quantity -= quantity;
         self.amount_minor = worth - credit;
         self.span = rest;
-        Ok(credit)
+        Ok((credit, returned))
     }
+
+    /// Gives back the tax of a credit: the same share of it, of a lot that is worth so much.
+    fn give_back_tax(&mut self, worth: i64, credit: i64) -> Result<Option<Returned>, TooLarge> {
+        let Some(Taxed { rate, tax_minor }) = self.tax else { return Ok(None) };
+        let tax = tax_minor.map_or_else(|| rate.on(self.amount_minor), Ok)?;
+        let whole = i128::from(self.amount_minor);
+        let of = |part: i64| if whole == 0 { Ok(0) } else { money::share(tax, part.into(), whole) };
+        let (still_there, back) = (of(worth)?, of(credit)?);
+        self.tax = Some(Taxed { rate, tax_minor: Some(still_there - back) });
+        Ok(Some(Returned { invoice_id: Some(self.invoice_id), rate, tax_minor: -back }))
+    }
+
+    /// Is worth less from now on, by this part of a whole: never rounded up, so that many lots together are not worth more than
+    /// the rest of the whole.
+    ///
+    /// # Errors
+    ///
+    /// When the whole is nothing.
+    pub fn write_down(&mut self, part: i64, whole: i64) -> Result<(), TooLarge> {
+        let rest = i128::from(whole) - i128::from(part);
+        let of = |amount: i64| {
+            let left = (i128::from(amount) * rest).checked_div(whole.into()).ok_or(TooLarge)?;
+            i64::try_from(left).map_err(|_| TooLarge)
+        };
+        if let Some(Taxed { rate, tax_minor }) = self.tax {
+            let tax = tax_minor.map_or_else(|| rate.on(self.amount_minor), Ok)?;
+            self.tax = Some(Taxed { rate, tax_minor: Some(of(tax)?) });
+        }
+        self.amount_minor = of(self.amount_minor)?;
+        Ok(())
+    }
+}
+
+/// Shares the tax of an invoice among what it charged in advance, by amount: all of them together have no more than all of it.
+///
+/// # Errors
+///
+/// When an amount is larger than can be charged.
+pub fn share_tax<'a>(
+    lots: impl Iterator<Item = &'a mut Lot>,
+    rate: TaxRate,
+    charged_minor: i64,
+    tax_minor: i64,
+) -> Result<(), TooLarge> {
+    let (mut amount, mut shared) = (0, 0);
+    for lot in lots {
+        amount += lot.amount_minor;
+        let until = if charged_minor == 0 { 0 } else { money::share(tax_minor, amount.into(), charged_minor.into())? };
+        lot.tax = Some(Taxed { rate, tax_minor: Some(until - shared) });
+        shared = until;
+    }
+    Ok(())
 }
 
 /// Something that is charged for a period or the rest of one.
@@ -144,7 +255,7 @@ impl Purchase<'_> {
             amount_minor,
             span,
             prorated,
-            tax: None,
+            returned: None,
         }))
     }
 }
@@ -170,8 +281,8 @@ pub fn credit(
         }
         left -= part;
         let counted = lot.quantity > 1 || *item == Item::Seats;
-        let amount_minor = -lot.give_back(part, from)?;
-        if amount_minor == 0 {
+        let (credit, returned) = lot.give_back(part, from)?;
+        if credit == 0 {
             continue;
         }
         lines.push(Line {
@@ -179,10 +290,10 @@ pub fn credit(
             description: format!("Unused time: {title}"),
             quantity: counted.then_some(part),
             unit_price_minor: None,
-            amount_minor,
+            amount_minor: -credit,
             span: lot.span,
             prorated: true,
-            tax: lot.tax,
+            returned,
         });
     }
     lots.retain(|lot| lot.quantity > 0);
@@ -241,6 +352,21 @@ mod tests {
         buy(&mut lots, 1, 500, period, period);
         let back = give_back(&mut lots, 1, days(1, 30).start);
         assert_eq!((back, buy(&mut lots, 1, 2_000, period, days(1, 30))), (-483, 1_933));
+    }
+
+    #[test]
+    fn many_small_credits_give_back_no_more_tax_than_was_charged() {
+        // Ten seats of 2.50 with 21 %: 5.25, of each 0.525. Rounded one by one it would be 5.30.
+        let mut lots = Vec::new();
+        buy(&mut lots, 10, 250, days(0, 30), days(0, 30));
+        share_tax(lots.iter_mut(), TaxRate { millionths: 210_000, included: false }, 2_500, 525).unwrap();
+        let mut back = Vec::new();
+        for _ in 0..10 {
+            let lines = credit(&mut lots, &Item::Seats, 1, days(0, 30).start, "Seats").unwrap();
+            back.extend(lines.iter().map(|line| line.returned.unwrap().tax_minor));
+        }
+        assert_eq!(back.iter().sum::<i64>(), -525, "{back:?}");
+        assert!(back.iter().all(|tax| (-53..=-52).contains(tax)), "{back:?}");
     }
 
     #[test]
@@ -311,6 +437,63 @@ mod tests {
             }
             credited -= give_back(&mut lots, i64::MAX, period.end);
             prop_assert!(lots.is_empty() && credited <= charged);
+        }
+
+        /// With tax, invoiced at any time, corrected by credit notes: of no invoice more comes back than it charged, and of one
+        /// that is given back at once, all of it.
+        #[test]
+        fn no_invoice_gives_back_more_than_it_charged(
+            deeds in deeds(),
+            rate in prop_oneof![Just(0), Just(500), Just(210_000), 0..=1_000_000i64],
+            included: bool,
+            invoiced in prop::collection::vec(0..4usize, 40),
+            notes in prop::collection::vec(prop::option::weighted(0.2, 1..=100i64), 40),
+        ) {
+            let (period, rate) = (days(0, 31), TaxRate { millionths: rate, included });
+            let (mut now, mut lots) = (period.start, Vec::<Lot>::new());
+            // Of each invoice: what it charged, and what is left of that.
+            let mut invoices: std::collections::BTreeMap<Uuid, (i64, i64)> = std::collections::BTreeMap::new();
+            let (mut number, mut waits) = (1_u128, 0);
+            for (((seconds, deed), when), note) in deeds.into_iter().zip(invoiced).zip(notes) {
+                now = (now + TimeDelta::seconds(seconds)).min(period.end);
+                match deed {
+                    Deed::Buy { quantity, price } => {
+                        waits += buy(&mut lots, quantity, price, period, Span { start: now, end: period.end });
+                        lots.iter_mut().filter(|lot| lot.tax.is_none()).for_each(|lot| lot.invoice_id = Uuid::from_u128(number));
+                    }
+                    Deed::GiveBack { quantity } => {
+                        for line in credit(&mut lots, &Item::Seats, quantity, now, "Seats").unwrap() {
+                            match line.gives_back().unwrap() {
+                                None => waits += line.amount_minor,
+                                Some((of, back)) => {
+                                    prop_assert!(line.returned.unwrap().tax_minor <= 0 && back > 0);
+                                    invoices.get_mut(&of).unwrap().1 -= back;
+                                }
+                            }
+                        }
+                    }
+                }
+                if when == 0 {
+                    let tax = rate.on(waits).unwrap();
+                    let of = Uuid::from_u128(number);
+                    share_tax(lots.iter_mut().filter(|lot| lot.invoice_id == of), rate, waits, tax).unwrap();
+                    let charged = rate.gross(waits, tax).unwrap();
+                    invoices.insert(of, (charged, charged));
+                    (number, waits) = (number + 1, 0);
+                }
+                if let (Some(percent), Some((of, (_, left)))) = (note, invoices.iter_mut().next_back()) {
+                    let part = *left * percent / 100;
+                    if part > 0 {
+                        lots.iter_mut().filter(|lot| lot.invoice_id == *of).for_each(|lot| lot.write_down(part, *left).unwrap());
+                        *left -= part;
+                    }
+                }
+                for (of, (_, left)) in &invoices {
+                    let there = lots.iter().filter(|lot| lot.invoice_id == *of);
+                    let there = there.map(|lot| rate.gross(lot.amount_minor, lot.tax.unwrap().tax_minor.unwrap()).unwrap());
+                    prop_assert!(there.sum::<i64>() <= *left, "{of}: {lots:?} {invoices:?}");
+                }
+            }
         }
 
         #[test]

@@ -136,8 +136,8 @@ pub fn shown(
         end_time: end.map(timestamp),
         scheduled_change: agreement.scheduled.as_ref().map(|change| scheduled(change, agreement.period.end)),
         past_due_time: agreement.overdue.map(|overdue| timestamp(overdue.since)),
-        grace_end_time: found.grace_end(policy).map(timestamp),
-        next_payment_attempt_time: found.next_retry(policy).map(timestamp),
+        grace_end_time: found.grace_end(policy).filter(|_| !ended).map(timestamp),
+        next_payment_attempt_time: found.next_retry(policy).filter(|_| !ended).map(timestamp),
         ..of_row(row)
     }
 }
@@ -250,7 +250,13 @@ pub fn line(line: &Line, treatment: Option<&TaxTreatment>) -> pb::InvoiceLine {
         prorated: line.prorated,
         add_on_id: add_on_id.to_owned(),
         tax_rate_millionths: i32::try_from(rate).unwrap_or_default(),
+        credited_invoice_id: of_invoice(line.returned.and_then(|returned| returned.invoice_id)),
+        returned_tax_minor: line.returned.map(|returned| returned.tax_minor),
     }
+}
+
+fn of_invoice(invoice_id: Option<Uuid>) -> String {
+    invoice_id.map(|id| id.to_string()).unwrap_or_default()
 }
 
 fn stored_line(row: &invoice_line::Model, recipient: &Recipient) -> pb::InvoiceLine {
@@ -276,6 +282,8 @@ fn stored_line(row: &invoice_line::Model, recipient: &Recipient) -> pb::InvoiceL
         prorated: row.prorated,
         add_on_id: row.add_on_id.clone().unwrap_or_default(),
         tax_rate_millionths: i32::try_from(rate).unwrap_or_default(),
+        credited_invoice_id: of_invoice(row.credited_invoice_id),
+        returned_tax_minor: row.returned_tax_minor,
     }
 }
 
@@ -349,6 +357,7 @@ pub fn invoice(row: &invoice::Model) -> Result<pb::Invoice, Error> {
         subtotal_minor: row.subtotal_minor,
         tax_minor: row.tax_minor,
         total_minor: row.total_minor,
+        given_back_minor: row.given_back_minor,
         credit_applied_minor: row.credit_applied_minor,
         credited_minor: row.credited_minor,
         paid_minor: row.paid_minor,

@@ -25,6 +25,11 @@ pub struct Model {
     pub tax_minor: i64,
     /// The total.
     pub total_minor: i64,
+    /// What it charges, tax on top included, whatever it gives back of others; none of a draft, and of what an older version
+    /// wrote.
+    pub charged_minor: Option<i64>,
+    /// What was given back of that since, by lines of later invoices and by credit notes.
+    pub given_back_minor: i64,
     /// What the credit balance paid of it.
     pub credit_applied_minor: i64,
     /// What credit notes took off what was due.

@@ -38,6 +38,10 @@ pub struct Model {
     pub tax_rate: Option<i64>,
     /// Whether the amount includes the tax.
     pub tax_included: Option<bool>,
+    /// Of one that gives back: the invoice on which it was charged.
+    pub credited_invoice_id: Option<Uuid>,
+    /// Of one that gives back: the tax that goes back with it.
+    pub returned_tax_minor: Option<i64>,
 }
 
 /// What a line is for.

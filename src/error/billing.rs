@@ -143,7 +143,7 @@ impl Billing {
             Self::InvoicePartlyPaid { invoice_id } => Refusal::new(
                 C::FailedPrecondition,
                 R::InvoicePartlyPaid,
-                "a part of the invoice is paid; correct it by a credit note".to_owned(),
+                "a part of the invoice is paid or was given back; correct it by a credit note".to_owned(),
             )
             .with("invoice_id", invoice_id),
             Self::PaymentExceedsDue { due_minor, amount_minor } => Refusal::new(

@@ -36,6 +36,7 @@ fn said(invoice: &pb::Invoice) -> pb::Invoice {
         state: InvoiceState::Unspecified.into(),
         credit_applied_minor: 0,
         credited_minor: 0,
+        given_back_minor: 0,
         paid_minor: 0,
         due_minor: 0,
         close_time: None,
@@ -543,15 +544,21 @@ database_tests! {
         for refused in [
             service.gives_up(&invoice).await.unwrap_err(),
             service.voids(&invoice).await.unwrap_err(),
-            service.records(&invoice, pb::PaymentState::Succeeded, 2_000, "bank 1").await.unwrap_err(),
+            service.records(&invoice, pb::PaymentState::Failed, 2_000, "bank 1").await.unwrap_err(),
         ] {
             assert_eq!((refused.reason.as_str(), refused.metadata["state"].as_str()), ("INVOICE_NOT_OPEN", "UNCOLLECTIBLE"));
         }
         // What nobody paid for gives no credit.
         let canceled = ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
         assert_eq!((canceled.invoice, canceled.subscription.unwrap().credit_balance_minor), (None, 0));
-        // It can be corrected: less is owed.
-        assert_eq!(service.corrects(&invoice, 2_000, CREDIT).await.unwrap().invoice.unwrap().due_minor, 0);
+        // It can be corrected: less is owed. And who pays it after all has paid it.
+        assert_eq!(service.corrects(&invoice, 500, CREDIT).await.unwrap().invoice.unwrap().due_minor, 1_500);
+        let part = service.records(&invoice, pb::PaymentState::Succeeded, 1_000, "bank 2").await.unwrap().invoice.unwrap();
+        assert_eq!((part.state(), part.due_minor), (InvoiceState::Uncollectible, 500));
+        let refused = service.records(&invoice, pb::PaymentState::Succeeded, 501, "bank 3").await.unwrap_err();
+        assert_eq!((refused.reason.as_str(), refused.metadata["due_minor"].as_str()), ("PAYMENT_EXCEEDS_DUE", "500"));
+        let paid = service.records(&invoice, pb::PaymentState::Succeeded, 500, "bank 4").await.unwrap().invoice.unwrap();
+        assert_eq!((paid.state(), paid.paid_minor, paid.close_time), (InvoiceState::Paid, 1_500, Some(world.wire_time())));
         assert_eq!(ann.credit().await, []);
         assert_eq!(service.drifts().await, []);
         world.end().await;

@@ -22,6 +22,7 @@ mod events;
 mod events_of_billing;
 mod events_of_products;
 mod failures;
+mod given_back;
 mod harness;
 mod idempotency;
 mod identity;

@@ -392,12 +392,17 @@ database_tests! {
         assert_eq!(status(&ann).await, SubscriptionStatus::Unpaid);
         world.passes(TimeDelta::days(1)).await;
         let ended = ann.subscription().await.unwrap();
-        assert_eq!((ended.status(), ended.seats, ended.past_due_time), (SubscriptionStatus::Canceled, 4, None));
+        assert_eq!((ended.status(), ended.seats), (SubscriptionStatus::Canceled, 4));
+        // Still overdue, but with no service left to end, nor anything that is tried again.
+        assert_eq!(ended.past_due_time, Some(world.wire_time_in(TimeDelta::days(-22))));
+        assert_eq!((ended.grace_end_time, ended.next_payment_attempt_time), (None, None));
         assert_eq!(ann.invoice(&invoice.invoice_id).await.state(), InvoiceState::Open);
         // It can be paid, and another attempt can fail; neither begins anything.
         service.records(&invoice, FAILED, 2_000, "bank 2").await.unwrap();
-        assert_eq!(ann.subscription().await.unwrap().past_due_time, None);
+        let refused = ann.changes(plan("team")).await.unwrap_err();
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "SUBSCRIPTION_PAST_DUE"));
         let paid = service.pays(&invoice).await;
+        assert_eq!(ann.subscription().await.unwrap().past_due_time, None);
         assert_eq!((paid.invoice.unwrap().state(), paid.subscription.unwrap().status()), (InvoiceState::Paid, SubscriptionStatus::Canceled));
         world.passes(TimeDelta::days(60)).await;
         assert_eq!(numbers(&ann.invoices().await), [1]);
@@ -409,16 +414,42 @@ database_tests! {
         let world = World::with(backend, ending_by("cancel")).await;
         let service = world.service("billing");
         let (ann, first) = on_team(&world, "ann").await;
-        world.passes(TimeDelta::days(20)).await;
-        assert_eq!(status(&ann).await, SubscriptionStatus::PastDue);
+        world.passes(TimeDelta::days(10)).await;
+        // Its time has not come yet.
         ann.cancels(CancellationMode::NowWithoutCredit).await.unwrap();
         ann.changes(plan("team")).await.unwrap();
-        world.sweeps().await;
+        world.passes(TimeDelta::days(4)).await;
         assert_eq!(status(&ann).await, SubscriptionStatus::PastDue);
         let second = ann.invoices().await.pop().unwrap();
         assert_eq!((second.number, second.state()), (2, InvoiceState::Open));
         service.pays(&second).await;
         assert_eq!(service.pays(&first).await.subscription.unwrap().status(), SubscriptionStatus::Active);
+        world.end().await;
+    }
+
+    async fn to_end_and_begin_anew_is_no_way_around_what_is_overdue(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, first) = on_team(&world, "ann").await;
+        let begins = async |wish: &str| ann.changes(plan(wish)).await.map_err(|refused| refused.reason);
+        world.passes(TimeDelta::days(20)).await;
+        assert_eq!(status(&ann).await, SubscriptionStatus::PastDue);
+        ann.cancels(CancellationMode::NowWithoutCredit).await.unwrap();
+        for plan_id in ["team", "free"] {
+            assert_eq!(begins(plan_id).await.unwrap_err(), "SUBSCRIPTION_PAST_DUE");
+            assert_eq!(ann.previews(plan(plan_id)).await.unwrap().blockers[0].reason, "SUBSCRIPTION_PAST_DUE");
+        }
+        service.pays(&first).await;
+        begins("team").await.unwrap();
+        // Nor is it when the time came only afterwards, with nobody looking any more.
+        ann.cancels(CancellationMode::NowWithoutCredit).await.unwrap();
+        world.passes(TimeDelta::days(14)).await;
+        assert_eq!(begins("team").await.unwrap_err(), "SUBSCRIPTION_PAST_DUE");
+        // What nobody expects to be paid any more stands in nobody's way.
+        service.gives_up(&ann.invoices().await.pop().unwrap()).await.unwrap();
+        begins("team").await.unwrap();
+        assert_eq!(status(&ann).await, SubscriptionStatus::Active);
+        assert_eq!(service.drifts().await, []);
         world.end().await;
     }
 

@@ -110,6 +110,11 @@ impl Paying {
     }
 }
 
+/// A change of the seats that is charged at once.
+fn seats_now(number: i64) -> pb::UpdateSubscriptionRequest {
+    pb::UpdateSubscriptionRequest { invoicing: pb::ChangeInvoicing::Now.into(), ..seats(number) }
+}
+
 database_tests! {
     async fn a_card_pays_what_becomes_due(backend: Backend) {
         let paying = Paying::begin(backend, 1).await;
@@ -248,15 +253,133 @@ database_tests! {
         paying.world.end().await;
     }
 
+    async fn what_is_paid_before_the_provider_was_asked_is_not_asked_for(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let service = paying.world.service("billing");
+        paying.adds(GOOD, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        service.pays(&paying.ann.invoices().await[0]).await;
+        paying.world.sweeps().await;
+        assert_eq!((paying.collections(), paying.ann.subscription().await.unwrap().credit_balance_minor), (0, 0));
+        // Of what was paid in part, the rest.
+        paying.ann.changes(seats_now(7)).await.unwrap();
+        let second = paying.ann.invoices().await.pop().unwrap();
+        service.records(&second, PaymentState::Succeeded, 1_500, "bank 2").await.unwrap();
+        paying.world.sweeps().await;
+        let second = paying.ann.invoices().await.pop().unwrap();
+        assert_eq!((second.state(), second.paid_minor), (InvoiceState::Paid, 2_000));
+        let mut amounts: Vec<i64> = second.payments.iter().map(|payment| payment.amount_minor).collect();
+        amounts.sort_unstable();
+        assert_eq!((amounts, paying.collections()), (vec![500, 1_500], 1));
+        // Nor is what is void, or given up.
+        for number in [8, 9] {
+            paying.ann.changes(seats_now(number)).await.unwrap();
+            let third = paying.ann.invoices().await.pop().unwrap();
+            if number == 8 { service.voids(&third).await } else { service.gives_up(&third).await }.unwrap();
+            paying.world.sweeps().await;
+            assert_eq!(paying.ann.invoices().await.pop().unwrap().payments, []);
+        }
+        assert_eq!(paying.collections(), 1);
+        assert_eq!(service.drifts().await, []);
+        paying.world.end().await;
+    }
+
     async fn money_that_comes_for_what_was_paid_meanwhile_becomes_credit(backend: Backend) {
         let paying = Paying::begin(backend, 1).await;
         paying.adds(GOOD, false).await.unwrap();
         paying.ann.changes(plan("team")).await.unwrap();
+        paying.proxy.faults([Fault::KeepsSilent]);
+        paying.world.sweeps().await;
         let invoice = paying.ann.invoices().await.pop().unwrap();
         paying.world.service("billing").pays(&invoice).await;
-        paying.world.sweeps().await;
+        paying.world.passes(TimeDelta::minutes(2)).await;
         assert_eq!(paying.ann.subscription().await.unwrap().credit_balance_minor, 2_000);
         assert_eq!(paying.world.service("billing").drifts().await, []);
+        paying.world.end().await;
+    }
+
+    async fn the_failure_of_a_card_says_nothing_of_the_one_that_took_its_place(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        paying.adds(EMPTY, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        paying.proxy.faults([Fault::KeepsSilent]);
+        paying.world.sweeps().await;
+        // Nobody knows the outcome yet; then there is another card, and then the first is declined.
+        let payment = paying.ann.invoices().await[0].payments[0].clone();
+        paying.world.pass(TimeDelta::seconds(1));
+        paying.adds(GOOD, true).await.unwrap();
+        assert_eq!(paying.tells("evt_1", "payment_intent.payment_failed", &payment, WEBHOOK_SECRET, 0).await, 200);
+        paying.world.sweeps().await;
+        let invoice = paying.ann.invoices().await.pop().unwrap();
+        let states: Vec<PaymentState> = invoice.payments.iter().map(pb::Payment::state).collect();
+        assert_eq!((invoice.state(), states), (InvoiceState::Paid, vec![PaymentState::Failed, PaymentState::Succeeded]));
+        assert_eq!(paying.status().await, SubscriptionStatus::Active);
+        paying.world.end().await;
+    }
+
+    async fn money_that_comes_after_its_payment_had_failed_pays(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        paying.adds(EMPTY, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.status().await, SubscriptionStatus::PastDue);
+        let failed = paying.ann.invoices().await[0].payments[0].clone();
+        assert_eq!(failed.state(), PaymentState::Failed);
+        let told = async |event_id: &str, payment: &pb::Payment| {
+            assert_eq!(paying.tells(event_id, "payment_intent.succeeded", payment, WEBHOOK_SECRET, 0).await, 200);
+            paying.ann.invoices().await.remove(0)
+        };
+        // A part of it only, as it seems; then another says the same once more.
+        let part = told("evt_1", &pb::Payment { amount_minor: 1_900, ..failed.clone() }).await;
+        assert_eq!((part.state(), part.due_minor, part.payments[0].state()), (InvoiceState::Open, 100, PaymentState::Succeeded));
+        assert_eq!((part.payments[0].amount_minor, part.payments[0].failure.as_str()), (1_900, ""));
+        assert_eq!(told("evt_2", &failed).await, part);
+        // The rest is paid by another card.
+        paying.adds(GOOD, true).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.ann.invoices().await[0].state(), InvoiceState::Paid);
+        assert_eq!(paying.status().await, SubscriptionStatus::Active);
+        assert_eq!(paying.world.service("billing").drifts().await, []);
+        paying.world.end().await;
+    }
+
+    async fn the_last_payment_method_that_there_can_be_is_added_once(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        for _ in 1..10 {
+            paying.adds(GOOD, false).await.unwrap();
+        }
+        let add = async |provider_token: String, request_id: &str| {
+            let organization_id = paying.ann.organization_id.clone();
+            let request = pb::AddPaymentMethodRequest { organization_id, provider_token, request_id: request_id.into(), ..Default::default() };
+            answer(paying.ann.billing().add_payment_method(request).await)
+        };
+        let (token, request_id) = (paying.fake.card(GOOD).await, "0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f01");
+        let tenth = add(token.clone(), request_id).await.unwrap();
+        // Whoever did not hear the answer hears it, and the next is one too many.
+        assert_eq!(add(token, request_id).await.unwrap(), tenth);
+        let asked = paying.proxy.asked().len();
+        assert_eq!(add(paying.fake.card(GOOD).await, "").await.unwrap_err().reason, "LIMIT_REACHED");
+        assert_eq!(paying.proxy.asked().len(), asked);
+        assert_eq!(paying.methods().await.len(), 10);
+        paying.world.end().await;
+    }
+
+    async fn the_same_request_id_in_two_organizations_is_two_calls(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let request_id = "0193a9c5-8a6e-7c3b-9f5e-2b1d0c4e6f02";
+        let mut references = Vec::new();
+        for name in ["ann", "bob"] {
+            let person = paying.world.person(name).founds("Acme").await;
+            let provider_token = paying.fake.card(GOOD).await;
+            let request = pb::AddPaymentMethodRequest { organization_id: person.organization_id.clone(), provider_token, request_id: request_id.into(), ..Default::default() };
+            answer(person.billing().add_payment_method(request).await).unwrap();
+            person.changes(plan("team")).await.unwrap();
+            paying.world.sweeps().await;
+            let invoice = person.invoices().await.pop().unwrap();
+            assert_eq!(invoice.state(), InvoiceState::Paid);
+            references.push(invoice.payments[0].reference.clone());
+        }
+        assert_ne!(references[0], references[1]);
         paying.world.end().await;
     }
 
@@ -318,9 +441,8 @@ async fn two_servers_collect_a_payment_once() {
     paying.adds(GOOD, false).await.unwrap();
     for number in 0..5 {
         let ann = spread(&paying.world, &paying.ann, number);
-        let wish = if number == 0 { plan("team") } else { seats(5 + i64::try_from(number).unwrap()) };
-        let now = pb::UpdateSubscriptionRequest { invoicing: pb::ChangeInvoicing::Now.into(), ..wish };
-        ann.changes(now).await.unwrap();
+        let wish = if number == 0 { plan("team") } else { seats_now(5 + i64::try_from(number).unwrap()) };
+        ann.changes(wish).await.unwrap();
         let sweeps = (0..4).map(|number| {
             let app = std::sync::Arc::clone(&paying.world.servers[number % 2].app);
             async move { tenantry::billing::collection::collect_some(&app).await.unwrap() }
@@ -335,5 +457,30 @@ async fn two_servers_collect_a_payment_once() {
         assert_eq!(paying.intents(&invoice.payments[0]).await, 1);
     }
     assert_eq!(paying.collections(), 5);
+    paying.world.end().await;
+}
+
+/// Nine payment methods, and several more at once: one of them is added.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_payment_methods_added_at_once_no_more_stay_than_there_can_be() {
+    let paying = Paying::begin(Backend::Postgres, 2).await;
+    for _ in 1..10 {
+        paying.adds(GOOD, false).await.unwrap();
+    }
+    let mut calls = Vec::new();
+    for number in 0..4 {
+        let (person, provider_token) = (spread(&paying.world, &paying.ann, number), paying.fake.card(GOOD).await);
+        calls.push(async move {
+            let organization_id = person.organization_id.clone();
+            let request = pb::AddPaymentMethodRequest { organization_id, provider_token, ..Default::default() };
+            answer(person.billing().add_payment_method(request).await)
+        });
+    }
+    let outcomes = at_once(calls.into_iter()).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    for refused in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        assert_eq!(refused.reason, "LIMIT_REACHED");
+    }
+    assert_eq!(paying.methods().await.len(), 10);
     paying.world.end().await;
 }

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use tenantry::pb::{self, CancellationMode, ChangeInvoicing, ChangeTiming, SubscriptionStatus};
 use tonic::Code;
 
-use crate::harness::billing::{add_on, amounts, billed, moment, plan, seats};
-use crate::harness::world::World;
+use crate::harness::billing::{PLANS, add_on, amounts, billed, moment, plan, seats};
+use crate::harness::world::{Setup, World};
 use crate::harness::{Backend, database_tests};
 
 database_tests! {
@@ -186,7 +186,9 @@ database_tests! {
         assert_eq!(ann.changes(seats(9)).await.unwrap_err().is(), (Code::FailedPrecondition, "SUBSCRIPTION_ENDED"));
         assert_eq!(ann.cancels(CancellationMode::PeriodEnd).await.unwrap_err().reason, "SUBSCRIPTION_ENDED");
         assert_eq!(ann.invoices().await.len(), 1);
-        // It begins anew with a plan.
+        // It begins anew with a plan, when what was had before is paid.
+        assert_eq!(ann.changes(plan("team")).await.unwrap_err().reason, "SUBSCRIPTION_PAST_DUE");
+        world.service("billing").pays(&ann.invoices().await[0]).await;
         let subscription = ann.changes(plan("team")).await.unwrap().subscription.unwrap();
         assert_eq!((subscription.status(), subscription.seats), (SubscriptionStatus::Active, 5));
         assert_eq!(ann.invoices().await.len(), 2);
@@ -261,6 +263,73 @@ database_tests! {
         let refused = ann.changes(yen).await.unwrap_err();
         assert_eq!((refused.reason.as_str(), refused.metadata["currency_code"].as_str()), ("CURRENCY_FIXED", "EUR"));
         assert_eq!(ann.invoices().await.len(), 1);
+        world.end().await;
+    }
+
+    async fn a_free_plan_of_another_currency_is_no_way_into_that_currency(backend: Backend) {
+        let more = r#"
+[[plans]]
+plan = "gratis"
+title = "Gratis"
+currency = "JPY"
+period = "month"
+base_price_minor = 0
+seat_price_minor = 0
+included_seats = 5
+minimum_seats = 1
+
+[[add_ons]]
+add_on = "badge"
+title = "A badge"
+kind = "flat"
+plans = ["free", "gratis"]
+prices = [
+  { currency = "EUR", period = "month", unit_price_minor = 100 },
+  { currency = "JPY", period = "month", unit_price_minor = 100 },
+]
+
+[[meters]]"#;
+        let plans = PLANS.replacen("[[meters]]", more, 1);
+        let world = World::with(backend, Setup { plans: Some(plans), ..billed() }).await;
+        let service = world.service("billing");
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(plan("team")).await.unwrap();
+        service.pays(&ann.invoices().await[0]).await;
+        let now = pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..plan("gratis") };
+        assert_eq!(ann.changes(now).await.unwrap().subscription.unwrap().price.unwrap().currency_code, "JPY");
+        let refused = ann.changes(add_on("badge", 1)).await.unwrap_err();
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "CURRENCY_FIXED"));
+        assert_eq!(refused.metadata["currency_code"], "EUR");
+        assert_eq!(ann.previews(add_on("badge", 1)).await.unwrap().blockers[0].reason, "CURRENCY_FIXED");
+        // Scheduled in one, and billed in another before its time came.
+        let bob = world.person("bob").founds("Beta").await;
+        let yen = pb::UpdateSubscriptionRequest { currency_code: "JPY".into(), timing: ChangeTiming::PeriodEnd.into(), ..plan("team") };
+        bob.changes(yen).await.unwrap();
+        bob.changes(add_on("badge", 1)).await.unwrap();
+        world.passes(TimeDelta::days(32)).await;
+        let kept = bob.subscription().await.unwrap();
+        assert_eq!((kept.plan_id.as_str(), kept.scheduled_change), ("free", None));
+        assert!(world.events(&bob.organization_id).await.contains(&"subscription.scheduled_change_dropped".to_owned()));
+        assert!(bob.invoices().await.iter().all(|invoice| invoice.currency_code == "EUR"));
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn a_deleted_organization_is_charged_for_nothing_that_was_scheduled(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let later = pb::UpdateSubscriptionRequest { timing: ChangeTiming::PeriodEnd.into(), ..plan("team") };
+        ann.changes(later).await.unwrap();
+        ann.deletes_organization().await;
+        world.passes(TimeDelta::days(29)).await;
+        world.passes(TimeDelta::hours(20)).await;
+        ann.tries_to_undelete().await.unwrap();
+        let kept = ann.subscription().await.unwrap();
+        assert_eq!((kept.plan_id.as_str(), kept.scheduled_change), ("free", None));
+        world.passes(TimeDelta::days(31)).await;
+        assert_eq!(ann.invoices().await, []);
+        let events = world.events(&ann.organization_id).await;
+        assert!(events.contains(&"subscription.scheduled_change_canceled".to_owned()), "{events:?}");
         world.end().await;
     }
 

@@ -227,6 +227,68 @@ database_tests! {
         world.end().await;
     }
 
+    async fn nor_is_what_was_used_before_it_within_the_same_period(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(plan("team")).await.unwrap();
+        billing.pays(&ann.invoices().await[0]).await;
+        world.passes_to("2026-01-10T12:00:00Z").await;
+        let report = async |id: &str, quantity: i64, at: &str| {
+            service.reports(&ann.organization_id, &[used(id, "minutes", quantity, on(at)), used(&format!("{id} level"), "storage_gb", quantity, on(at))]).await.unwrap();
+        };
+        report("before", 4_000, "01-10").await;
+        world.passes_to("2026-01-12T12:00:00Z").await;
+        ann.changes(add_on("more_minutes", 1)).await.unwrap();
+        // A new count, of this meter alone; a report from before that comes late is not of it.
+        assert_eq!(ann.metered_use("minutes", None).await, (0, 0));
+        assert_eq!(ann.metered_use("storage_gb", None).await, (4_000, 0));
+        world.passes_to("2026-01-15T12:00:00Z").await;
+        report("late", 500, "01-11").await;
+        report("since", 1_200, "01-15").await;
+        assert_eq!(ann.metered_use("minutes", None).await, (1_200, 0));
+        assert_eq!(ann.metered_use("minutes", Some(on("01-11"))).await, (4_500, 0));
+        assert_eq!(ann.entitled("minutes", 1).await.used, Some(1_200));
+        // Given up and had again: what was used since is charged, what was used in between is not, and what is used again is.
+        world.passes_to("2026-01-20T12:00:00Z").await;
+        let now = |quantity: i64| pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..add_on("more_minutes", quantity) };
+        ann.changes(now(0)).await.unwrap();
+        world.passes_to("2026-01-22T12:00:00Z").await;
+        report("between", 9_000, "01-22").await;
+        ann.changes(now(1)).await.unwrap();
+        world.passes_to("2026-01-25T12:00:00Z").await;
+        report("again", 1_010, "01-25").await;
+        world.passes_to("2026-02-05T09:00:00Z").await;
+        // 200 beyond 1,000, and 10.
+        assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines), [140, 7, 2_000]);
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn no_report_can_be_of_so_much_that_it_could_not_be_charged(backend: Backend) {
+        let plans = PLANS.replace("unit_size = 10\nprices = [{ currency = \"EUR\", period = \"month\", unit_price_minor = 7 }]", "unit_size = 10\nprices = [{ currency = \"EUR\", period = \"month\", unit_price_minor = 900_000_000 }]");
+        assert_ne!(plans, PLANS);
+        let world = World::with(backend, Setup { plans: Some(plans), ..billed() }).await;
+        let service = world.service("meetings");
+        let bob = world.person("bob").founds("Beta").await;
+        let ann = metered(&world).await;
+        let now = world.clock.now();
+        // Whether the add-on is had or might be.
+        for person in [&ann, &bob] {
+            let refused = service.reports(&person.organization_id, &[used("absurd", "minutes", 11_112, now)]).await.unwrap_err();
+            assert_eq!(refused.is(), (Code::FailedPrecondition, "AMOUNT_TOO_LARGE"));
+            service.reports(&person.organization_id, &[used("much", "minutes", 11_111, now)]).await.unwrap();
+            let refused = service.reports(&person.organization_id, &[used("more", "minutes", 1, now)]).await.unwrap_err();
+            assert_eq!(refused.reason, "AMOUNT_TOO_LARGE");
+        }
+        // It is billed, and the subscription can end.
+        world.passes(TimeDelta::days(31)).await;
+        assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines), [909_990_000_000, 2_000]);
+        ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+        assert_eq!(world.service("billing").drifts().await, []);
+        world.end().await;
+    }
+
     async fn an_add_on_that_is_scheduled_charges_what_is_used_from_then_on(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let (service, billing) = (world.service("meetings"), world.service("billing"));

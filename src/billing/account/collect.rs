@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Account, Kept};
+use super::{Account, Draft, Kept};
 use crate::billing::money;
+use crate::billing::proration::Line;
 use crate::billing::shown;
 use crate::billing::subscription::Status;
 use crate::entity::credit_entry::Cause;
@@ -59,11 +60,20 @@ impl Account<'_> {
         found.ok_or_else(|| not_open(row))
     }
 
-    /// Notes a payment of an open invoice, which came or did not.
+    /// The invoice of this id, if it is open or was given up: who pays it after all may.
+    fn payable(&mut self, row: &invoice::Model) -> Result<usize, Error> {
+        if row.state != State::Uncollectible {
+            return self.open(row);
+        }
+        self.invoices.push(Kept { row: row.clone(), lines: Vec::new(), taxes: Vec::new(), changed: false });
+        Ok(self.invoices.len() - 1)
+    }
+
+    /// Notes a payment of an invoice that is open or was given up, which came; or of an open one, which did not.
     ///
     /// # Errors
     ///
-    /// When the invoice is not open, or more was paid than is due.
+    /// When the invoice is in another state, or more was paid than is due.
     pub fn note_payment(
         &mut self,
         row: &invoice::Model,
@@ -71,8 +81,8 @@ impl Account<'_> {
         paid: &Paid,
         now: DateTime<Utc>,
     ) -> Result<usize, Error> {
-        let index = self.open(row)?;
         let invoice_id = row.invoice_id;
+        let index = if paid.succeeded { self.payable(row)? } else { self.open(row)? };
         if !paid.succeeded {
             self.changes.push(Change::PaymentFailed { payment_id, invoice_id, failure: paid.failure.clone() });
             self.overdue(paid.hard, now);
@@ -93,8 +103,9 @@ impl Account<'_> {
         Ok(index)
     }
 
-    /// Notes what came of a payment that a provider was asked for. Money that has come is money, also when the invoice was paid,
-    /// credited or given up meanwhile: what is more than is due becomes credit.
+    /// Notes what came of a payment that a provider was asked for, with a payment method. Money that has come is money, also when the invoice was paid,
+    /// credited or given up meanwhile: what is more than is due becomes credit. If there is another payment method by now, the
+    /// failure of the one before says nothing of it, and it is tried at once.
     ///
     /// # Errors
     ///
@@ -104,16 +115,22 @@ impl Account<'_> {
         row: &invoice::Model,
         payment_id: Uuid,
         paid: &Paid,
+        method: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        self.asked.retain(|invoice_id| *invoice_id != row.invoice_id);
-        let due_minor = if row.state == State::Open { row.due_minor() } else { 0 };
-        if !paid.succeeded && due_minor == 0 {
+        if !paid.succeeded && row.state != State::Open {
             let failure = paid.failure.clone();
             self.changes.push(Change::PaymentFailed { payment_id, invoice_id: row.invoice_id, failure });
             return Ok(());
         }
-        if !paid.succeeded || paid.amount_minor <= due_minor {
+        if !paid.succeeded {
+            let other = self.default_method.as_ref().is_some_and(|now| Some(now.reference.as_str()) != method);
+            let paid = Paid { hard: paid.hard && !other, ..paid.clone() };
+            let index = self.note_payment(row, payment_id, &paid, now)?;
+            return if other { self.ask_for(index, now) } else { Ok(()) };
+        }
+        let due_minor = row.due_minor();
+        if paid.amount_minor <= due_minor {
             return self.note_payment(row, payment_id, paid, now).map(|_| ());
         }
         let more = paid.amount_minor - due_minor;
@@ -129,7 +146,8 @@ impl Account<'_> {
 
     /// An invoice of which nothing is due is paid.
     pub(super) fn close_if_paid(&mut self, index: usize, now: DateTime<Utc>) {
-        let Some(kept) = self.invoices.get_mut(index).filter(|kept| kept.row.state == State::Open) else { return };
+        let unpaid = |kept: &&mut Kept| matches!(kept.row.state, State::Open | State::Uncollectible);
+        let Some(kept) = self.invoices.get_mut(index).filter(unpaid) else { return };
         if kept.row.due_minor() == 0 {
             kept.row.state = State::Paid;
             kept.row.closed_at = Some(now);
@@ -237,15 +255,23 @@ impl Account<'_> {
         self.ask_for_all(now)
     }
 
-    /// Voids an open invoice, of which nothing is paid. Credit that was applied to it is given back, and what it charged in
-    /// advance is worth nothing any more.
+    /// Voids an open invoice, of which nothing is paid. Credit that was applied to it is given back, what it charged in advance
+    /// is worth nothing any more, and what of it waits to be given back is not.
     ///
     /// # Errors
     ///
-    /// When it is not open, or a part of it is paid.
+    /// When it is not open, or a part of it is paid or was given back on another invoice.
     pub fn void(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
-        if row.paid_minor > 0 || row.credited_minor > 0 {
+        let waiting = self.take_credit_of(row.invoice_id);
+        let mut given_back = row.given_back_minor;
+        for (invoice_id, amount_minor) in
+            waiting.iter().filter_map(|line| line.gives_back().transpose()).collect::<Result<Vec<_>, _>>()?
+        {
+            given_back -= amount_minor;
+            self.given_back.push((invoice_id, -amount_minor));
+        }
+        if row.paid_minor > 0 || row.credited_minor > 0 || given_back > 0 {
             return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());
         }
         let applied = row.credit_applied_minor;
@@ -258,16 +284,36 @@ impl Account<'_> {
         Ok(index)
     }
 
-    /// Gives an open invoice up.
+    /// Gives an open invoice up. What of it waits to be given back becomes credit first: that pays what is open, and only the
+    /// rest is lost.
     ///
     /// # Errors
     ///
     /// When it is not open.
     pub fn give_up(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
-        self.close(index, State::Uncollectible, now);
-        self.recover(now);
+        let lines = self.take_credit_of(row.invoice_id);
+        if !lines.is_empty() {
+            let (waits, invoice_id) = (self.draft.take(), self.next_invoice_id);
+            self.draft = Some(Draft { invoice_id, lines, created_at: now, changed: true });
+            self.finalize(now)?;
+            self.draft = waits;
+        }
+        if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
+            self.close(index, State::Uncollectible, now);
+            self.recover(now);
+        }
         Ok(index)
+    }
+
+    /// Takes what gives back of an invoice off the one that is being collected.
+    fn take_credit_of(&mut self, invoice_id: Uuid) -> Vec<Line> {
+        let Some(draft) = self.draft.as_mut() else { return Vec::new() };
+        let gives_back =
+            |line: &mut Line| line.returned.is_some_and(|returned| returned.invoice_id == Some(invoice_id));
+        let taken: Vec<Line> = draft.lines.extract_if(.., gives_back).collect();
+        draft.changed |= !taken.is_empty();
+        taken
     }
 
     /// Gives up everything that is open.
@@ -316,7 +362,10 @@ impl Account<'_> {
         if matches!(row.state, State::Draft | State::Void) {
             return Err(not_open(row));
         }
-        let creditable_minor = (row.total_minor - credited_before).max(0);
+        // Neither more than it came to, nor more than is left of what it charged.
+        let left_minor =
+            row.charged_minor.map_or(row.total_minor - credited_before, |charged| charged - row.given_back_minor);
+        let creditable_minor = left_minor.min(row.total_minor - credited_before).max(0);
         if amount_minor > creditable_minor {
             return Err(Billing::CreditExceedsInvoice { creditable_minor }.into());
         }
@@ -332,8 +381,9 @@ impl Account<'_> {
         }
         // What was credited of a charge is not there to be given back a second time.
         for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id) {
-            lot.amount_minor -= money::share(lot.amount_minor, amount_minor.into(), creditable_minor.into())?;
+            lot.write_down(amount_minor, left_minor)?;
         }
+        self.given_back.push((row.invoice_id, amount_minor));
         // The tax of all notes together is that of what they credit.
         let tax_of = |credited: i64| money::share(row.tax_minor, credited.into(), i128::from(row.total_minor).max(1));
         let tax_minor = tax_of(credited_before + amount_minor)? - tax_of(credited_before)?;

@@ -8,7 +8,8 @@ use crate::auth::scope::Scope;
 use crate::billing::calendar::Span;
 use crate::billing::catalogue::Catalogue;
 use crate::billing::invoicing::TaxTreatment;
-use crate::billing::proration::{Item, Line, TaxRate};
+use crate::billing::money::TooLarge;
+use crate::billing::proration::{Item, Line, Returned, TaxRate};
 use crate::billing::store;
 use crate::billing::subscription::{Agreement, Subscription};
 use crate::entity::invoice::State;
@@ -67,6 +68,7 @@ impl<'a> Account<'a> {
             usage_before: Vec::new(),
             credits: Vec::new(),
             payments: Vec::new(),
+            given_back: Vec::new(),
             asked: Vec::new(),
             next_invoice_id: id::new(now),
         });
@@ -94,7 +96,7 @@ impl<'a> Account<'a> {
             let lines = store::list_lines(connection, of, draft.invoice_id).await?;
             self.draft = Some(Draft {
                 invoice_id: draft.invoice_id,
-                lines: lines.into_iter().map(line).collect(),
+                lines: lines.into_iter().map(line).collect::<Result<_, _>>()?,
                 created_at: draft.created_at,
                 changed: false,
             });
@@ -146,10 +148,18 @@ pub fn subscription_of(
     Ok(subscription)
 }
 
-/// A stored line.
-pub(in crate::billing) fn line(row: invoice_line::Model) -> Line {
+/// A line of the draft. Only of one that gives back is it known already how it is taxed.
+fn line(row: invoice_line::Model) -> Result<Line, TooLarge> {
     let add_on = row.add_on_id.unwrap_or_default();
-    Line {
+    let returned = match row.tax_rate.zip(row.tax_included) {
+        None => None,
+        Some((millionths, included)) => {
+            let rate = TaxRate { millionths, included };
+            let tax_minor = row.returned_tax_minor.map_or_else(|| rate.on(row.amount_minor), Ok)?;
+            Some(Returned { invoice_id: row.credited_invoice_id, rate, tax_minor })
+        }
+    };
+    Ok(Line {
         item: match row.kind {
             Kind::Plan | Kind::Tax => Item::Plan,
             Kind::Seats => Item::Seats,
@@ -162,6 +172,6 @@ pub(in crate::billing) fn line(row: invoice_line::Model) -> Line {
         amount_minor: row.amount_minor,
         span: Span { start: row.period_start, end: row.period_end },
         prorated: row.prorated,
-        tax: row.tax_rate.zip(row.tax_included).map(|(millionths, included)| TaxRate { millionths, included }),
-    }
+        returned,
+    })
 }

@@ -16,8 +16,8 @@ use super::catalogue::Catalogue;
 use super::change::{self, Circumstances, Decision, Wish};
 use super::invoicing::{self, TaxTreatment, Totals};
 use super::money::{self, Currency};
-use super::proration::{Line, TaxRate};
-use super::seats::Usage;
+use super::proration::{self, Line, TaxRate};
+use super::seats::{self, Usage};
 use super::subscription::{Status, Subscription};
 use crate::entity::credit_entry::{self, Cause};
 use crate::entity::invoice::{self, State};
@@ -56,6 +56,8 @@ pub struct Account<'a> {
     usage_before: Vec<usage_total::Model>,
     credits: Vec<credit_entry::Model>,
     payments: Vec<payment::Model>,
+    /// What is given back of which invoice; below zero, that it is not after all.
+    given_back: Vec<(Uuid, i64)>,
     /// The invoices that are being asked for already.
     asked: Vec<Uuid>,
     next_invoice_id: Uuid,
@@ -141,6 +143,12 @@ impl Account<'_> {
         self.invoices.iter().filter(|kept| kept.row.state == State::Open).count()
     }
 
+    /// Whether something was to be paid by now.
+    fn owes(&self, now: DateTime<Utc>) -> bool {
+        let late = |row: &invoice::Model| row.state == State::Open && row.due_at.is_some_and(|at| at <= now);
+        self.subscription.agreement.overdue.is_some() || self.invoices.iter().any(|kept| late(&kept.row))
+    }
+
     fn invoice_id(&self) -> Uuid {
         self.draft.as_ref().map_or(self.next_invoice_id, |draft| draft.invoice_id)
     }
@@ -164,13 +172,19 @@ impl Account<'_> {
             now,
         };
         let mut decision = change::decide(&self.subscription, wish, at)?;
+        if self.subscription.status == Status::Canceled && self.owes(now) {
+            // To end and begin anew would else be a way to begin the time of grace anew.
+            seats::may_grow(Status::PastDue)?;
+        }
         let before = std::mem::replace(&mut self.subscription, decision.after.clone());
         self.changes.append(&mut decision.changes);
-        self.add_lines(decision.lines.clone(), now);
+        self.add_lines(decision.lines.clone(), now)?;
         if decision.settles_usage {
             self.settle_usage(&before, now, now)?;
         }
-        if before.agreement.period.start != self.subscription.agreement.period.start {
+        if before.agreement.period.start == self.subscription.agreement.period.start {
+            self.close_new_meters(&before, now);
+        } else {
             self.close_usage(now);
         }
         let invoice = if decision.invoice_now { self.finalize(now)? } else { None };
@@ -181,10 +195,22 @@ impl Account<'_> {
         Ok((decision, invoice))
     }
 
+    /// Takes back what was scheduled, and says whether anything was.
+    pub fn cancel_scheduled(&mut self) -> bool {
+        let scheduled = self.subscription.agreement.scheduled.take().is_some();
+        if scheduled {
+            self.changes.push(Change::SubscriptionScheduledChangeCanceled {});
+        }
+        scheduled
+    }
+
     /// Puts lines on the invoice that is being collected.
-    fn add_lines(&mut self, lines: Vec<Line>, now: DateTime<Utc>) {
+    fn add_lines(&mut self, lines: Vec<Line>, now: DateTime<Utc>) -> Result<(), Error> {
         if lines.is_empty() {
-            return;
+            return Ok(());
+        }
+        for line in &lines {
+            self.given_back.extend(line.gives_back()?);
         }
         let currency = self.subscription.agreement.terms.price.currency;
         self.row.currency.get_or_insert_with(|| currency.code().to_owned());
@@ -193,13 +219,15 @@ impl Account<'_> {
         let draft = self.draft.get_or_insert(empty);
         draft.lines.extend(lines);
         draft.changed = true;
+        Ok(())
     }
 
     /// Opens the invoice that is being collected, if it has a line, and says which of `invoices` it is. Credit pays what it can
     /// of it; of one that comes to less than nothing, the rest becomes credit.
     fn finalize(&mut self, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
-        let Some(draft) = self.draft.take() else { return Ok(None) };
+        let Some(draft) = self.draft.take_if(|draft| !draft.lines.is_empty()) else { return Ok(None) };
         let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
+        let charged = invoicing::charged(&draft.lines, self.treatment.as_ref())?;
         self.row.last_invoice_number += 1;
         let applied = self.row.credit_minor.clamp(0, totals.total_minor.max(0));
         let due_at = now + TimeDelta::days(self.catalogue.policy.payment_terms_days.into());
@@ -212,6 +240,8 @@ impl Account<'_> {
             subtotal_minor: totals.subtotal_minor,
             tax_minor: totals.tax_minor,
             total_minor: totals.total_minor,
+            charged_minor: Some(charged.total_minor),
+            given_back_minor: 0,
             credit_applied_minor: applied,
             credited_minor: 0,
             paid_minor: 0,
@@ -225,10 +255,9 @@ impl Account<'_> {
         let rate = |line: &Line| Some(invoicing::rate_of(line, self.treatment.as_ref()).unwrap_or(untaxed));
         let lines = draft.lines.into_iter().map(|line| (line.clone(), rate(&line))).collect();
         let of_treatment = self.treatment.as_ref().map_or(untaxed, |treatment| treatment.rate);
-        for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id) {
-            // Whatever is given back of it is taxed as it was.
-            lot.tax = Some(of_treatment);
-        }
+        // Whatever is given back of it is taxed as it was.
+        let lots = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id);
+        proration::share_tax(lots, of_treatment, charged.amount_minor, charged.tax_minor)?;
         self.changes.push(Change::InvoiceFinalized {
             invoice_id: row.invoice_id,
             number: self.row.last_invoice_number,

@@ -1,6 +1,6 @@
 //! Writes what has become different.
 
-use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
 };
@@ -55,6 +55,9 @@ impl Account<'_> {
         if let Some(draft) = self.draft.take().filter(|draft| draft.changed) {
             self.put_draft(unit, &draft).await?;
         }
+        for (invoice_id, amount_minor) in std::mem::take(&mut self.given_back) {
+            put_given_back(unit, invoice_id, amount_minor).await?;
+        }
         sql::insert_all(unit.transaction(), &self.credits).await?;
         sql::insert_all(unit.transaction(), &self.payments).await?;
         self.put_subscription(unit).await
@@ -99,6 +102,8 @@ impl Account<'_> {
             subtotal_minor: totals.subtotal_minor,
             tax_minor: totals.tax_minor,
             total_minor: totals.total_minor,
+            charged_minor: None,
+            given_back_minor: 0,
             credit_applied_minor: 0,
             credited_minor: 0,
             paid_minor: 0,
@@ -109,7 +114,8 @@ impl Account<'_> {
             closed_at: None,
         };
         put(unit, row).await?;
-        let lines: Vec<(Line, Option<TaxRate>)> = draft.lines.iter().map(|line| (line.clone(), line.tax)).collect();
+        let lines: Vec<(Line, Option<TaxRate>)> =
+            draft.lines.iter().map(|line| (line.clone(), line.returned.map(|returned| returned.rate))).collect();
         put_lines(unit, draft.invoice_id, &lines, &[]).await
     }
 }
@@ -124,6 +130,18 @@ async fn put_usage<A>(unit: &Unit<'_, A>, row: usage_total::Model) -> Result<(),
         .col_expr(U::Billed, Expr::value(row.billed))
         .col_expr(U::PeriodEnd, Expr::value(row.period_end));
     written.exec(unit.transaction()).await?;
+    Ok(())
+}
+
+/// The database refuses what would give back more than was charged.
+async fn put_given_back<A>(unit: &Unit<'_, A>, invoice_id: uuid::Uuid, amount_minor: i64) -> Result<(), Error> {
+    use invoice::Column as C;
+    invoice::Entity::update_many()
+        .filter(C::OrganizationId.eq(unit.scope().organization_id()))
+        .filter(C::InvoiceId.eq(invoice_id))
+        .col_expr(C::GivenBackMinor, Expr::col(C::GivenBackMinor).add(amount_minor))
+        .exec(unit.transaction())
+        .await?;
     Ok(())
 }
 
@@ -142,6 +160,7 @@ async fn put<A>(unit: &Unit<'_, A>, row: invoice::Model) -> Result<(), Error> {
             C::SubtotalMinor,
             C::TaxMinor,
             C::TotalMinor,
+            C::ChargedMinor,
             C::CreditAppliedMinor,
             C::CreditedMinor,
             C::PaidMinor,
@@ -193,6 +212,8 @@ async fn put_lines<A>(
             add_on_id,
             tax_rate: rate.map(|rate| rate.millionths),
             tax_included: rate.map(|rate| rate.included),
+            credited_invoice_id: line.returned.and_then(|returned| returned.invoice_id),
+            returned_tax_minor: line.returned.map(|returned| returned.tax_minor),
         });
     }
     let first = sql::counted(lines.len())? + 1;
@@ -212,6 +233,8 @@ async fn put_lines<A>(
             add_on_id: None,
             tax_rate: Some(tax.rate.millionths),
             tax_included: Some(false),
+            credited_invoice_id: None,
+            returned_tax_minor: None,
         });
     }
     Ok(sql::insert_all(unit.transaction(), &rows).await?)

@@ -10,7 +10,7 @@ use crate::billing::catalogue::{AddOnKind, DunningEnd, TrialEnd};
 use crate::billing::change;
 use crate::billing::money;
 use crate::billing::proration::{Item, Line};
-use crate::billing::subscription::{Due, Overdue, Status, Subscription};
+use crate::billing::subscription::{Due, Held, Overdue, Status, Subscription};
 use crate::entity::usage_total;
 use crate::error::{Billing, Error};
 use crate::event::Change;
@@ -37,6 +37,7 @@ impl Account<'_> {
                 self.end("dunning", now, now)?;
                 if self.catalogue.policy.dunning_end == DunningEnd::WriteOff {
                     self.write_off(now);
+                    self.recover(now);
                 }
             }
         }
@@ -81,7 +82,8 @@ impl Account<'_> {
                 held.since = Some(at);
             }
         }
-        let mut applied = change::apply_scheduled(&mut self.subscription, used, self.catalogue);
+        let billed_in = self.billed_in();
+        let mut applied = change::apply_scheduled(&mut self.subscription, used, self.catalogue, billed_in);
         self.changes.append(&mut applied);
         if due == Due::PeriodEnd {
             self.settle_usage(&before, at, now)?;
@@ -101,14 +103,15 @@ impl Account<'_> {
                 period_start_time: period.start.to_rfc3339(),
                 period_end_time: period.end.to_rfc3339(),
             });
-            self.add_lines(lines, now);
+            self.add_lines(lines, now)?;
         } else {
             after.agreement.lots.clear();
         }
         self.finalize(now).map(|_| ())
     }
 
-    /// Ends the subscription. Nobody is removed; what is more than the seats that are left stays until it shrinks.
+    /// Ends the subscription. Nobody is removed; what is more than the seats that are left stays until it shrinks. What is
+    /// overdue stays so: who begins anew pays it first.
     ///
     /// # Errors
     ///
@@ -126,7 +129,6 @@ impl Account<'_> {
         agreement.scheduled = None;
         agreement.ends_with_period = false;
         agreement.ended_at = Some(at);
-        agreement.overdue = None;
         agreement.payment_due_at = None;
         self.changes.push(Change::SubscriptionCanceled { cause: cause.to_owned(), seats: fallback });
         if before != fallback {
@@ -145,7 +147,7 @@ impl Account<'_> {
         let closed = self.subscription.clone();
         let lines = change::give_back_all(&mut self.subscription, now)?;
         if with_credit {
-            self.add_lines(lines, now);
+            self.add_lines(lines, now)?;
         }
         self.settle_usage(&closed, now, now)?;
         self.end("request", now, now)?;
@@ -193,12 +195,24 @@ impl Account<'_> {
                         end: total.period_end.min(at.max(total.period_start)),
                     },
                     prorated: false,
-                    tax: None,
+                    returned: None,
                 });
             }
         }
-        self.add_lines(lines, now);
-        Ok(())
+        self.add_lines(lines, now)
+    }
+
+    /// What is used from now on of a meter of which an add-on is newly had is counted anew: what was used before is not charged.
+    pub(super) fn close_new_meters(&mut self, before: &Subscription, now: DateTime<Utc>) {
+        let is_new =
+            |held: &&Held| !before.agreement.add_ons.iter().any(|had| had.terms.add_on_id == held.terms.add_on_id);
+        let meters =
+            self.subscription.agreement.add_ons.iter().filter(is_new).filter_map(|held| held.terms.meter.clone());
+        let meters: Vec<String> = meters.collect();
+        let under_way = |total: &&mut usage_total::Model| total.period_start < now && total.period_end > now;
+        for total in self.usage.iter_mut().filter(|total| meters.contains(&total.meter)).filter(under_way) {
+            total.period_end = now;
+        }
     }
 
     /// What is used from now on is of another period.
@@ -210,9 +224,6 @@ impl Account<'_> {
 
     /// Payment is overdue from now on.
     pub(super) fn overdue(&mut self, hard: bool, now: DateTime<Utc>) {
-        if self.subscription.status == Status::Canceled {
-            return;
-        }
         let runs = matches!(self.subscription.status, Status::Active);
         let overdue = self.subscription.agreement.overdue.get_or_insert(Overdue { since: now, retries: 0, hard });
         overdue.hard |= hard;

@@ -450,6 +450,11 @@ impl Catalogue {
         self.plans.iter().find(|candidate| candidate.plan == plan)
     }
 
+    /// What charges the use of a meter.
+    pub fn add_ons_on(&self, meter: &str) -> impl Iterator<Item = &AddOn> {
+        self.add_ons.iter().filter(move |add_on| add_on.meter.as_deref() == Some(meter))
+    }
+
     /// What can be added to a plan.
     pub fn add_ons_of(&self, plan_id: &str) -> impl Iterator<Item = &AddOn> {
         self.add_ons.iter().filter(move |add_on| add_on.fits(plan_id))

@@ -60,7 +60,10 @@ impl Command for AddPaymentMethod {
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
         let token = fields.line("provider_token", &request.provider_token, 1..=200);
-        let said = (!request.request_id.is_empty()).then(|| id::of_call(&request.request_id));
+        // One of another organization, or with another token, is another call, whatever its caller names it.
+        let call =
+            [&request.organization_id, &request.request_id, &request.provider_token].map(String::as_str).join(" ");
+        let said = (!request.request_id.is_empty()).then(|| id::of_call(&call));
         fields.done(Self {
             token,
             make_default: request.make_default,
@@ -76,10 +79,8 @@ impl Command for AddPaymentMethod {
         }
         let scope = scope_of(place)?;
         let known = store::list_payment_methods(app.database.reader(), scope).await?;
-        if known.len() >= MOST {
-            return Err(Error::LimitReached { of: "payment methods", maximum: MOST });
-        }
-        if self.validate_only {
+        if known.len() >= MOST || self.validate_only {
+            // A repeated request, perhaps, which hears its answer; whoever is one too many is refused in a moment.
             return Ok(());
         }
         let row = store::load(app.database.reader(), scope).await?;
@@ -100,9 +101,14 @@ impl Command for AddPaymentMethod {
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let known = store::list_payment_methods(unit.transaction(), unit.scope()).await?;
-        let Some((customer, card)) = &self.added else { return Ok(pb::AddPaymentMethodResponse::default()) };
+        let full = known.len() >= MOST;
+        let limit = || Error::LimitReached { of: "payment methods", maximum: MOST };
+        let Some((customer, card)) = &self.added else {
+            return if full { Err(limit()) } else { Ok(pb::AddPaymentMethodResponse::default()) };
+        };
         let mut row = match known.iter().find(|row| row.provider == STRIPE && row.reference == card.reference) {
             Some(row) => row.clone(),
+            None if full => return Err(limit()),
             None => insert(unit, customer, card).await?,
         };
         if known.is_empty() || (self.make_default && !row.is_default) {

@@ -274,9 +274,7 @@ impl Command for CancelScheduledChange {
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let mut account = opened(unit, &self.etag).await?;
-        if account.subscription.agreement.scheduled.take().is_some() {
-            account.changes.push(Change::SubscriptionScheduledChangeCanceled {});
-        }
+        account.cancel_scheduled();
         let row = account.save(unit).await?;
         let subscription = Some(shown::subscription(unit.app, &row, unit.now)?);
         Ok(pb::CancelScheduledChangeResponse { subscription })

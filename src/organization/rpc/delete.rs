@@ -30,15 +30,23 @@ impl Command for DeleteOrganization {
         let mut organization = unit.actor.organization.clone();
         etag::check(&self.etag, organization.version)?;
         let row = subscriptions::load(unit.transaction(), unit.scope()).await?;
-        let (charged, unpaid) = match Account::of(unit).await {
-            Ok(account) => (account.subscription.is_charged(), account.unpaid()),
-            // What it costs nobody can say.
-            Err(Error::PlanUnknown { .. }) => (true, 0),
+        let account = match Account::of(unit).await {
+            Ok(account) => Some(account),
+            Err(Error::PlanUnknown { .. }) => None,
             Err(error) => return Err(error),
         };
+        // What a plan costs that is not in the catalogue nobody can say.
+        let (charged, unpaid) =
+            account.as_ref().map_or((true, 0), |account| (account.subscription.is_charged(), account.unpaid()));
         let blockers = rules::deletion_blockers(&row.plan_id, row.status, charged, unpaid);
         if !blockers.is_empty() {
             return Err(Error::OrganizationHasBlockers { blockers });
+        }
+        if let Some(mut account) = account
+            && account.cancel_scheduled()
+        {
+            // Nothing is charged to who is not there.
+            account.save(unit).await?;
         }
         let purge_at = unit.now + rules::UNDELETE_WITHIN;
         organization.deleted_at = Some(unit.now);

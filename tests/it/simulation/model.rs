@@ -7,7 +7,10 @@
 //!   the period, and the day under way belongs to the new state.
 //! - A credit is what was charged × part of its quantity × time left ÷ time it was charged for, the latest charge first; what
 //!   is left of a charge is what it was worth then, less the credit.
-//! - Each line is rounded once, half away from zero; so is the tax of each rate, on the sum of its lines.
+//! - Each line is rounded once, half away from zero; so is the tax of each rate, on the sum of what is charged at it.
+//! - The tax of an invoice is shared by amount among what it charged in advance; a credit takes the same share of the tax of its
+//!   charge as of its amount.
+//! - A credit note takes its share of what is left of an invoice from each of its charges, rounded up.
 
 use std::collections::BTreeMap;
 
@@ -182,7 +185,8 @@ pub(super) struct Line {
     pub(super) item: Item,
     pub(super) amount: i64,
     pub(super) span: (Time, Time),
-    rate: Option<Rate>,
+    /// Of a credit, how its charge was taxed, the tax that it takes back, and the position of the invoice.
+    back: Option<(Rate, i64, usize)>,
 }
 
 /// Something charged in advance, as far as it is not given back.
@@ -195,6 +199,7 @@ struct Charged {
     /// By the position among the invoices that it will have.
     invoice: usize,
     rate: Option<Rate>,
+    tax: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +220,9 @@ pub(super) struct Invoice {
     pub(super) subtotal: i64,
     pub(super) tax: i64,
     pub(super) total: i64,
+    /// What it charged, tax and all, and what is left of that after all that was given back of it.
+    charge: i64,
+    left: i64,
     pub(super) applied: i64,
     /// What credit notes took off what was due, and what they came to.
     pub(super) credited: i64,
@@ -225,6 +233,11 @@ pub(super) struct Invoice {
 }
 
 impl Invoice {
+    /// What a credit note can be for at most.
+    pub(super) fn creditable(&self) -> i64 {
+        (self.total - self.noted).min(self.left).max(0)
+    }
+
     pub(super) fn due(&self) -> i64 {
         match self.standing {
             Standing::Open | Standing::Uncollectible => (self.total - self.applied - self.credited - self.paid).max(0),
@@ -416,10 +429,7 @@ impl Account {
     }
 
     fn is_overdue(&mut self, now: Time) {
-        // Who has ended has nothing that could be cut off.
-        if self.status == Status::Canceled {
-            return;
-        }
+        // Who has ended has nothing that could be cut off, but owes.
         self.overdue.get_or_insert(Overdue { since: now, asked: 0 });
         if self.status == Status::Active {
             self.status = Status::PastDue;
@@ -507,7 +517,6 @@ impl Account {
         self.charged.clear();
         self.later = None;
         self.ends = false;
-        self.overdue = None;
         self.pay_by = None;
         self.invoice(now);
     }
@@ -538,13 +547,18 @@ impl Account {
         let share = i128::from(seconds(span)) * i128::from(price) * i128::from(quantity);
         let amount = rounded(share, seconds(self.period).into());
         let invoice = self.invoices.len();
-        self.charged.push(Charged { item: item.clone(), quantity, amount, span, invoice, rate: None });
-        self.add(vec![Line { item, amount, span, rate: None }]);
+        self.charged.push(Charged { item: item.clone(), quantity, amount, span, invoice, rate: None, tax: 0 });
+        self.add(vec![Line { item, amount, span, back: None }]);
     }
 
     fn add(&mut self, lines: Vec<Line>) {
         if !lines.is_empty() {
             self.currency.get_or_insert(self.state.terms.price.currency);
+            for line in &lines {
+                if let Some(((_, included), tax, index)) = line.back {
+                    self.invoices[index].left += line.amount + if included { 0 } else { tax };
+                }
+            }
             self.waiting.extend(lines);
         }
     }
@@ -567,11 +581,18 @@ impl Account {
                 worth = rounded(amount * left, whole);
                 credit = rounded(amount * left * i128::from(part), whole * i128::from(charged.quantity));
             }
+            let of_tax = |part: i64| match charged.amount {
+                0 => 0,
+                amount => rounded(i128::from(charged.tax) * i128::from(part), amount.into()),
+            };
+            let (tax_worth, tax_back) = (of_tax(worth), of_tax(credit));
             charged.quantity -= part;
             charged.amount = worth - credit;
+            charged.tax = tax_worth - tax_back;
             charged.span = rest;
             if credit != 0 {
-                lines.push(Line { item: item.clone(), amount: -credit, span: rest, rate: charged.rate });
+                let back = charged.rate.map(|rate| (rate, -tax_back, charged.invoice));
+                lines.push(Line { item: item.clone(), amount: -credit, span: rest, back });
             }
         }
         self.charged.retain(|charged| charged.quantity > 0);
@@ -595,16 +616,19 @@ impl Account {
             return None;
         }
         let lines = std::mem::take(&mut self.waiting);
+        let own: i64 = lines.iter().filter(|line| line.back.is_none()).map(|line| line.amount).sum();
+        let (own_rate, own_included) = self.rate.unwrap_or((0, false));
+        let whole = if own_included { 1_000_000 + own_rate } else { 1_000_000 };
+        let own_tax = rounded(i128::from(own) * i128::from(own_rate), whole.into());
         let mut by_rate: BTreeMap<Rate, i64> = BTreeMap::new();
-        for line in &lines {
-            if let Some(rate) = line.rate.or(self.rate) {
-                *by_rate.entry(rate).or_default() += line.amount;
-            }
+        if lines.iter().any(|line| line.back.is_none()) {
+            by_rate.insert((own_rate, own_included), own_tax);
+        }
+        for (rate, tax, _) in lines.iter().filter_map(|line| line.back) {
+            *by_rate.entry(rate).or_default() += tax;
         }
         let (mut taxes, mut tax, mut on_top) = (Vec::new(), 0, 0);
-        for ((rate, included), sum) in by_rate.into_iter().filter(|((rate, _), _)| *rate > 0) {
-            let whole = if included { 1_000_000 + rate } else { 1_000_000 };
-            let part = rounded(i128::from(sum) * i128::from(rate), whole.into());
+        for ((rate, included), part) in by_rate.into_iter().filter(|((rate, _), _)| *rate > 0) {
             tax += part;
             if !included {
                 on_top += part;
@@ -615,9 +639,14 @@ impl Account {
         let total = subtotal + on_top;
         let applied = self.credit.min(total).max(0);
         let index = self.invoices.len();
+        let (mut before, mut shared) = (0, 0);
         for charged in self.charged.iter_mut().filter(|charged| charged.invoice == index) {
-            charged.rate = Some(self.rate.unwrap_or((0, false)));
+            before += charged.amount;
+            let until = if own == 0 { 0 } else { rounded(i128::from(own_tax) * i128::from(before), own.into()) };
+            (charged.rate, charged.tax) = (Some((own_rate, own_included)), until - shared);
+            shared = until;
         }
+        let charge = own + if own_included { 0 } else { own_tax };
         let due_at = now + PAYMENT_DAYS * DAY;
         let (standing, credited, noted, paid, made) = (Standing::Open, 0, 0, 0, now);
         self.invoices.push(Invoice {
@@ -627,6 +656,8 @@ impl Account {
             subtotal,
             tax,
             total,
+            charge,
+            left: charge,
             applied,
             credited,
             noted,
@@ -646,7 +677,7 @@ impl Account {
 
     fn close_if_paid(&mut self, index: usize) {
         let invoice = &mut self.invoices[index];
-        if invoice.standing == Standing::Open && invoice.due() == 0 {
+        if matches!(invoice.standing, Standing::Open | Standing::Uncollectible) && invoice.due() == 0 {
             invoice.standing = Standing::Paid;
         }
     }
@@ -695,14 +726,21 @@ impl Account {
     /// Counts usage in the period in which it was.
     pub(super) fn report(&mut self, meter: &'static str, quantity: i64, at: Time) {
         let within = |of: &Use| of.meter == meter && of.span.0 <= at && at < of.span.1;
-        let span = match self.uses.iter().find(|of| within(of)) {
-            Some(of) => of.span,
+        let known = self.uses.iter().find(|of| within(of)).map(|of| of.span);
+        let mut span = match known {
+            Some(span) => span,
             None if at >= self.period.0 => self.period_at(at),
             None => {
                 let (start, end) = counted(self.anchor, self.state.terms.price.months, at);
                 (start, end.min(self.period.0))
             }
         };
+        // What was used before the add-on was had is counted apart.
+        for since in self.metered_since.iter().filter(|(id, _)| meter_of(id) == Some(meter)).map(|(_, since)| *since) {
+            if known.is_none() && span.0 < since && since < span.1 {
+                if at < since { span.1 = since } else { span.0 = since }
+            }
+        }
         if !self.uses.iter().any(|of| of.meter == meter && of.span.0 == span.0) {
             self.uses.push(Use { meter, span, used: 0, billed: 0 });
             self.uses.sort_by_key(|of| of.span.0);
@@ -724,7 +762,7 @@ impl Account {
                     of.billed += beyond;
                     let amount = rounded(i128::from(held.price) * i128::from(beyond), unit_size.into());
                     let span = (of.span.0, of.span.1.min(at));
-                    lines.push(Line { item: Item::Usage(held.add_on.id), amount, span, rate: None });
+                    lines.push(Line { item: Item::Usage(held.add_on.id), amount, span, back: None });
                 }
             }
         }
@@ -736,7 +774,10 @@ impl Account {
         let held: Vec<&'static str> = self.state.add_ons.iter().map(|held| held.add_on.id).collect();
         self.metered_since.retain(|id, _| held.contains(id));
         for id in held {
-            self.metered_since.entry(id).or_insert(at);
+            if self.metered_since.insert(id, *self.metered_since.get(id).unwrap_or(&at)).is_none() {
+                let of_it = |of: &&mut Use| meter_of(id) == Some(of.meter) && of.span.0 < at && of.span.1 > at;
+                self.uses.iter_mut().filter(of_it).for_each(|of| of.span.1 = at);
+            }
         }
     }
 
@@ -819,6 +860,10 @@ impl Account {
         let target = self.resolve(wish, self.used(now))?;
         let grows = target.seats > current.seats || target.is_more_than(&current);
         if grows && matches!(self.status, Status::PastDue | Status::Unpaid) {
+            return Err("SUBSCRIPTION_PAST_DUE");
+        }
+        let late = |invoice: &Invoice| invoice.standing == Standing::Open && invoice.due_at <= now;
+        if self.status == Status::Canceled && (self.overdue.is_some() || self.invoices.iter().any(late)) {
             return Err("SUBSCRIPTION_PAST_DUE");
         }
         let (at_once, later) = self.split(&current, &target, wish.timing);
@@ -1046,8 +1091,38 @@ impl Account {
         self.catch_up(now);
     }
 
+    /// Whether nothing of an invoice was given back on another.
+    pub(super) fn is_whole(&self, index: usize) -> bool {
+        let waiting = self.waiting.iter().filter_map(|line| line.back.map(|back| (line.amount, back)));
+        let waiting = waiting.filter(|(_, (_, _, of))| *of == index);
+        let waiting: i64 =
+            waiting.map(|(amount, ((_, included), tax, _))| amount + if included { 0 } else { tax }).sum();
+        self.invoices[index].charge - self.invoices[index].left == -waiting
+    }
+
     /// Whoever voids or gives up an invoice does not look at what else is due.
     pub(super) fn close(&mut self, index: usize, standing: Standing, now: Time) {
+        let (credits, waiting): (Vec<Line>, Vec<Line>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|line| line.back.is_some_and(|(_, _, of)| of == index));
+        if standing == Standing::Uncollectible && !credits.is_empty() {
+            // What waits to be given back is invoiced by itself, and pays what it can.
+            let next = self.invoices.len();
+            let waits: Vec<usize> = (0..self.charged.len()).filter(|at| self.charged[*at].invoice == next).collect();
+            for at in &waits {
+                self.charged[*at].invoice = usize::MAX;
+            }
+            self.waiting = credits;
+            self.invoice(now);
+            for at in waits {
+                self.charged[at].invoice = self.invoices.len();
+            }
+            if self.invoices[index].standing != Standing::Open {
+                self.waiting = waiting;
+                return;
+            }
+        }
+        self.waiting = waiting;
         let invoice = &mut self.invoices[index];
         invoice.standing = standing;
         if standing == Standing::Void {
@@ -1066,12 +1141,15 @@ impl Account {
     /// Corrects an invoice: what was charged by it is worth less by the same part.
     pub(super) fn credit_note(&mut self, index: usize, amount: i64, to_balance: bool, now: Time) {
         let invoice = &mut self.invoices[index];
-        let creditable = invoice.total - invoice.noted;
+        let left = invoice.left;
         let off_due = amount.min(invoice.due());
         invoice.credited += off_due;
         invoice.noted += amount;
+        invoice.left -= amount;
+        let keeps =
+            |of: i64| i64::try_from(i128::from(of) * i128::from(left - amount) / i128::from(left)).expect("an amount");
         for charged in self.charged.iter_mut().filter(|charged| charged.invoice == index) {
-            charged.amount -= rounded(i128::from(charged.amount) * i128::from(amount), creditable.into());
+            (charged.amount, charged.tax) = (keeps(charged.amount), keeps(charged.tax));
         }
         if to_balance && amount > off_due {
             self.credit += amount - off_due;
@@ -1098,6 +1176,14 @@ impl Account {
 /// Whole seconds.
 fn seconds((start, end): (Time, Time)) -> i64 {
     (end - start) / SECOND
+}
+
+/// The meter that an add-on charges.
+fn meter_of(id: &str) -> Option<&'static str> {
+    ADD_ONS.iter().find(|add_on| add_on.id == id).and_then(|add_on| match add_on.kind {
+        Kind::Metered { meter, .. } => Some(meter),
+        Kind::PerUnit | Kind::Flat => None,
+    })
 }
 
 /// An add-on as it is offered with a plan at its price.
