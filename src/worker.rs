@@ -5,10 +5,12 @@
 //! transactions, however much there is to do, and stops between any two of them.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -58,7 +60,7 @@ async fn until_done<F: Future<Output = Result<bool, Error>>>(
     work: impl Fn() -> F,
 ) {
     while !stop.is_cancelled() {
-        match work().await {
+        match guarded(Box::pin(work())).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
@@ -67,6 +69,12 @@ async fn until_done<F: Future<Output = Result<bool, Error>>>(
             }
         }
     }
+}
+
+/// What panics has failed, and no more than that: the worker goes on.
+pub async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err(Error::defect("a step of the worker panicked")))
 }
 
 /// Takes some expired invitations of one organization off the books, so that the next change which needs a seat finds few to
@@ -104,4 +112,26 @@ async fn purge(app: &App) -> Result<bool, Error> {
     }
     transaction.commit().await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_step_that_panics_is_tried_again_the_next_time_and_ends_nothing() {
+        let steps = Cell::new(0);
+        let work = || async {
+            steps.set(steps.get() + 1);
+            assert_ne!(steps.get(), 2, "the second step panics");
+            Ok(steps.get() < 4)
+        };
+        let stop = CancellationToken::new();
+        until_done("counting", &stop, work).await;
+        assert_eq!(steps.get(), 2);
+        until_done("counting", &stop, work).await;
+        assert_eq!(steps.get(), 4);
+    }
 }

@@ -106,6 +106,12 @@ impl Target {
         }
     }
 
+    /// Whether anything of it is more than another has: seats, an add-on, or what it costs.
+    fn grows_from(&self, other: &Self) -> Result<bool, Error> {
+        let adds = self.add_ons.iter().any(|held| held.quantity > other.quantity(&held.terms.add_on_id));
+        Ok(adds || self.seats > other.seats || self.outgrows(other)? || self.yearly()? > other.yearly()?)
+    }
+
     fn is_charged(&self) -> bool {
         subscription::is_charged(&self.terms, &self.add_ons)
     }
@@ -149,8 +155,7 @@ pub fn decide(before: &Subscription, wish: &Wish, at: Circumstances<'_>) -> Resu
     }
     let current = Target::of(before);
     let target = resolve(before, &current, wish, at)?;
-    let grows = target.seats > before.seats || target.outgrows(&current)?;
-    if grows {
+    if target.grows_from(&current)? {
         super::seats::may_grow(before.status)?;
     }
     let mut decision = Decision {
@@ -519,14 +524,19 @@ fn scheduled_change(scheduled: &Scheduled, effective: DateTime<Utc>) -> Change {
 }
 
 /// Applies what was scheduled, at the end of the period, before the next begins: as many seats as are used then, if that is
-/// more; and not at all where the plan does not take so many, or is charged in another currency than everything since.
+/// more; and not at all where the plan does not take so many, is charged in another currency than everything since, or is growth
+/// while payment is overdue.
+///
+/// # Errors
+///
+/// When what it costs is more than can be charged.
 pub fn apply_scheduled(
     subscription: &mut Subscription,
     used: i64,
     catalogue: &Catalogue,
     billed_in: Option<Currency>,
-) -> Vec<Change> {
-    let Some(scheduled) = subscription.agreement.scheduled.take() else { return Vec::new() };
+) -> Result<Vec<Change>, Error> {
+    let Some(scheduled) = subscription.agreement.scheduled.take() else { return Ok(Vec::new()) };
     let current = Target::of(subscription);
     let mut target = current.clone();
     if let Some(terms) = scheduled.terms {
@@ -541,9 +551,10 @@ pub fn apply_scheduled(
         let since = own.map_or(Some(subscription.agreement.period.end), |own| own.since);
         target.set(Held { since, ..held });
     }
-    if !target.terms.takes(target.seats) || target.is_billable(billed_in).is_err() {
+    let overdue = super::seats::may_grow(subscription.status).is_err() && target.grows_from(&current)?;
+    if overdue || !target.terms.takes(target.seats) || target.is_billable(billed_in).is_err() {
         let plan_id = target.terms.plan_id;
-        return vec![Change::SubscriptionScheduledChangeDropped { plan_id, seats: target.seats }];
+        return Ok(vec![Change::SubscriptionScheduledChangeDropped { plan_id, seats: target.seats }]);
     }
     let mut changes = Vec::new();
     if target.seats > wished {
@@ -553,7 +564,7 @@ pub fn apply_scheduled(
     subscription.seats = target.seats;
     subscription.agreement.terms = target.terms;
     subscription.agreement.add_ons = target.add_ons;
-    changes
+    Ok(changes)
 }
 
 #[cfg(test)]
@@ -652,7 +663,7 @@ mod tests {
                 now += TimeDelta::seconds(seconds);
                 while subscription.is_charged() && subscription.agreement.period.end <= now {
                     let (end, length) = (subscription.agreement.period.end, subscription.agreement.terms.price.period);
-                    apply_scheduled(&mut subscription, 1, &catalogue, Currency::parse("EUR"));
+                    apply_scheduled(&mut subscription, 1, &catalogue, Currency::parse("EUR")).unwrap();
                     if !subscription.is_charged() {
                         subscription.agreement.lots.clear();
                         break;

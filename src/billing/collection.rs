@@ -26,6 +26,7 @@ use crate::error::{Error, OnConstraint as _};
 use crate::event::Change;
 use crate::operation::store::read_json;
 use crate::operation::{self, Duty, Itself, Unit};
+use crate::worker::guarded;
 
 /// By this name the database knows the provider.
 pub const STRIPE: &str = "stripe";
@@ -50,13 +51,29 @@ pub async fn collect_some(app: &App) -> Result<bool, Error> {
     }
     let mut more = false;
     for (organization_id, payment_id) in list_claimable(app.database.reader(), app.clock.now()).await? {
-        let claimed = operation::undertake(app, organization_id, &Claim { payment_id }, false).await?;
-        let Some(Some(row)) = claimed else { continue };
-        more = true;
-        let collected = ask(app, &row).await;
-        operation::undertake(app, organization_id, &Conclude { payment_id, collected }, true).await?;
+        match guarded(Box::pin(collect(app, organization_id, payment_id))).await {
+            Ok(claimed) => more |= claimed,
+            Err(error) if error.is_conflict() => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, org = %organization_id, payment = %payment_id, "a payment could not be collected now");
+            }
+        }
     }
     Ok(more)
+}
+
+/// Asks the provider for a payment, unless another server does. Says whether anything came of it.
+async fn collect(app: &App, organization_id: Uuid, payment_id: Uuid) -> Result<bool, Error> {
+    match operation::undertake(app, organization_id, &Claim { payment_id }, false).await? {
+        None => Ok(false),
+        // It is no more due as it was: what is due instead may be next.
+        Some(None) => Ok(true),
+        Some(Some(row)) => {
+            let collected = ask(app, &row).await;
+            operation::undertake(app, organization_id, &Conclude { payment_id, collected }, true).await?;
+            Ok(true)
+        }
+    }
 }
 
 async fn list_claimable(connection: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<Vec<(Uuid, Uuid)>, DbErr> {
@@ -95,35 +112,30 @@ impl Duty for Claim {
         if row.claimed_until.is_some_and(|until| until > unit.now) {
             return Ok(None);
         }
-        let Some(row) = still_due(unit, row).await? else { return Ok(None) };
+        if !is_still_due(unit, &row).await? {
+            return Ok(None);
+        }
         claim_until(unit, &row, unit.now + CLAIM).await?;
         Ok(Some(row))
     }
 }
 
-/// A payment as it is to be asked for. Of one for which nobody was asked yet, what the invoice is due by now; none if it is
-/// paid, credited or given up, and the payment forgotten.
-async fn still_due(unit: &Unit<'_, Itself>, row: payment::Model) -> Result<Option<payment::Model>, Error> {
+/// Whether a payment is still to be asked for as it is. One for which nobody was asked yet, and of which not as much is due any
+/// more, is forgotten; what is due instead is asked for anew.
+async fn is_still_due(unit: &mut Unit<'_, Itself>, row: &payment::Model) -> Result<bool, Error> {
     let asked = row.reference.is_some() || row.claimed_until.is_some_and(|until| until > row.created_at);
     if asked {
-        return Ok(Some(row));
+        return Ok(true);
     }
     let invoice = store::load_invoice(unit.transaction(), unit.scope(), row.invoice_id).await?;
-    let due_minor = if invoice.state == invoice::State::Open { invoice.due_minor() } else { 0 };
-    let key = (row.organization_id, row.payment_id);
-    if due_minor == 0 {
-        payment::Entity::delete_by_id(key).exec(unit.transaction()).await?;
-        return Ok(None);
+    if invoice.state == invoice::State::Open && invoice.due_minor() >= row.amount_minor {
+        return Ok(true);
     }
-    if due_minor != row.amount_minor {
-        payment::Entity::update_many()
-            .filter(P::OrganizationId.eq(row.organization_id))
-            .filter(P::PaymentId.eq(row.payment_id))
-            .col_expr(P::AmountMinor, Expr::value(due_minor))
-            .exec(unit.transaction())
-            .await?;
-    }
-    Ok(Some(payment::Model { amount_minor: due_minor, ..row }))
+    payment::Entity::delete_by_id((row.organization_id, row.payment_id)).exec(unit.transaction()).await?;
+    let mut account = Account::of(unit).await?;
+    account.ask_again(row.invoice_id, unit.now)?;
+    account.save(unit).await?;
+    Ok(false)
 }
 
 async fn claim_until(unit: &Unit<'_, Itself>, row: &payment::Model, until: DateTime<Utc>) -> Result<(), Error> {
@@ -404,6 +416,12 @@ impl Duty for MethodTold {
                     .col_expr(M::ExpiryYear, Expr::value(year))
                     .exec(unit.transaction())
                     .await?;
+                // The bank has given out another card, perhaps one that pays.
+                let mut account = Account::of(unit).await?;
+                if account.default_method.as_ref().is_some_and(|method| method.payment_method_id == key.1) {
+                    account.payment_method_changed(unit.now)?;
+                    account.save(unit).await?;
+                }
             }
         }
         Ok(())

@@ -12,30 +12,12 @@ use sea_orm::{
 use super::calendar::{self, Span};
 use super::catalogue::{Aggregation, Catalogue};
 use super::money::MOST;
-use super::subscription::Subscription;
+use super::subscription::{Held, Subscription};
 use crate::auth::scope::Scope;
 use crate::entity::{subscription, usage_report, usage_total};
 use crate::error::{Billing, Error, OnConstraint as _};
 use crate::operation::Unit;
 use crate::sql;
-
-/// The time in which the use of a meter is counted together with what is used of it at an instant: the billing period, but for
-/// that what was used before an add-on of the meter was had is not of one count with what is used since.
-#[must_use]
-pub fn counted_at(subscription: &Subscription, meter: &str, at: DateTime<Utc>) -> Span {
-    let whole = period_at(subscription, at);
-    let mut period = whole;
-    let of_meter = subscription.agreement.add_ons.iter().filter(|held| held.terms.meter.as_deref() == Some(meter));
-    let within = |since: &DateTime<Utc>| whole.start < *since && *since < whole.end;
-    for since in of_meter.filter_map(|held| held.since).filter(within) {
-        if at < since {
-            period.end = Ord::min(period.end, since);
-        } else {
-            period.start = Ord::max(period.start, since);
-        }
-    }
-    period
-}
 
 /// The billing period that an instant is in, also one before the period under way.
 #[must_use]
@@ -128,7 +110,7 @@ pub async fn count<A>(
     aggregations: &BTreeMap<&str, Aggregation>,
 ) -> Result<(), Error> {
     sql::insert_all(unit.transaction(), reports).await.on_constraint("usage_report_once", || Error::Conflict)?;
-    let mut by_period: BTreeMap<(String, DateTime<Utc>), (Span, i64)> = BTreeMap::new();
+    let mut by_period: BTreeMap<(String, DateTime<Utc>), Counted> = BTreeMap::new();
     let Some(earliest) = reports.iter().map(|report| report.used_at).min() else { return Ok(()) };
     let known = totals_after(unit.transaction(), unit.scope(), earliest).await?;
     for report in reports {
@@ -138,65 +120,72 @@ pub async fn count<A>(
         };
         // A period that was counted keeps its bounds, even if periods are counted otherwise since.
         let period = known.iter().find(of_period).map_or_else(
-            || counted_at(subscription, &report.meter, at),
+            || period_at(subscription, at),
             |total| Span { start: total.period_start, end: total.period_end },
         );
-        let (_, used) = by_period.entry((report.meter.clone(), period.start)).or_insert((period, 0));
-        *used = match aggregations.get(report.meter.as_str()).copied().unwrap_or_default() {
-            Aggregation::Sum => used.saturating_add(report.quantity),
-            Aggregation::Maximum => Ord::max(*used, report.quantity),
-        };
+        let aggregation = aggregations.get(report.meter.as_str()).copied().unwrap_or_default();
+        let held = metered(subscription, &report.meter);
+        let empty = Counted { period, aggregation, free: 0, used: 0 };
+        let counted = by_period.entry((report.meter.clone(), period.start)).or_insert(empty);
+        // Late for the time before the add-on was had: counted, and not charged.
+        let free = held.is_some_and(|held| held.since.is_some_and(|since| at < since));
+        let sum = if free { &mut counted.free } else { &mut counted.used };
+        *sum = aggregation.of(*sum, report.quantity);
     }
-    for ((meter, _), (period, used)) in by_period {
-        let aggregation = aggregations.get(meter.as_str()).copied().unwrap_or_default();
-        let most = most_of(subscription, &unit.app.catalogue, &meter);
-        add(unit, meter, period, used, aggregation, most).await?;
+    for ((meter, _), counted) in by_period {
+        add(unit, subscription, meter, counted).await?;
     }
     Ok(())
+}
+
+/// What is counted anew of a meter in a period.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    period: Span,
+    aggregation: Aggregation,
+    /// Of the time before the add-on was had.
+    free: i64,
+    used: i64,
+}
+
+/// The add-on that charges a meter.
+fn metered<'a>(subscription: &'a Subscription, meter: &str) -> Option<&'a Held> {
+    subscription.agreement.add_ons.iter().find(|held| held.terms.meter.as_deref() == Some(meter))
 }
 
 /// The most of a meter that can be counted in a period: what costs more than can be charged would stop all billing.
 fn most_of(subscription: &Subscription, catalogue: &Catalogue, meter: &str) -> i64 {
     /// The most that the use of one meter can cost in a period, so that many fit on an invoice, and at higher prices as well.
     const COST: i128 = MOST as i128 / 1_000;
-    let held = subscription
-        .agreement
-        .add_ons
-        .iter()
-        .map(|held| &held.terms)
-        .filter(|terms| terms.meter.as_deref() == Some(meter));
-    let held = held.map(|terms| (terms.unit_price_minor, terms.unit_size));
+    let held = metered(subscription, meter).map(|held| (held.terms.unit_price_minor, held.terms.unit_size));
     let offered = catalogue.add_ons_on(meter);
     let offered =
         offered.flat_map(|add_on| add_on.prices.iter().map(|price| (price.unit_price_minor, add_on.unit_size)));
     let fits = |(price, unit_size): (i64, i64)| (COST * i128::from(unit_size)).checked_div(price.into());
-    let most = held.chain(offered).filter_map(fits).filter_map(|most| i64::try_from(most).ok()).min();
+    let most = held.into_iter().chain(offered).filter_map(fits).filter_map(|most| i64::try_from(most).ok()).min();
     most.map_or(MOST, |most| Ord::min(most, MOST))
 }
 
-async fn add<A>(
-    unit: &Unit<'_, A>,
-    meter: String,
-    period: Span,
-    used: i64,
-    aggregation: Aggregation,
-    most: i64,
-) -> Result<(), Error> {
+async fn add<A>(unit: &Unit<'_, A>, subscription: &Subscription, meter: String, counted: Counted) -> Result<(), Error> {
     use usage_total::Column as U;
     let organization_id = unit.scope().organization_id();
-    let key = (organization_id, meter.clone(), period.start);
+    let key = (organization_id, meter.clone(), counted.period.start);
     let before = usage_total::Entity::find_by_id(key).one(unit.transaction()).await?;
-    let (had, billed) = before.map_or((0, 0), |total| (total.used, total.billed));
-    let used = match aggregation {
-        Aggregation::Sum => had.saturating_add(used),
-        Aggregation::Maximum => Ord::max(had, used),
-    };
-    if used > most {
+    let (had, billed, mut waived) = before.map_or((0, 0, 0), |total| (total.used, total.billed, total.waived));
+    let with_free = counted.aggregation.of(had, counted.free);
+    let used = counted.aggregation.of(with_free, counted.used);
+    if used > most_of(subscription, &unit.app.catalogue, &meter) {
         return Err(Billing::AmountTooLarge.into());
     }
-    let row =
-        usage_total::Model { organization_id, meter, period_start: period.start, period_end: period.end, used, billed };
-    let there = OnConflict::columns([U::OrganizationId, U::Meter, U::PeriodStart]).update_column(U::Used).to_owned();
+    if let Some(held) = metered(subscription, &meter) {
+        let beyond = |used: i64| Ord::max(used - held.terms.included, 0);
+        waived += beyond(with_free) - beyond(had);
+    }
+    let Span { start: period_start, end: period_end } = counted.period;
+    let row = usage_total::Model { organization_id, meter, period_start, period_end, used, billed, waived };
+    let there = OnConflict::columns([U::OrganizationId, U::Meter, U::PeriodStart])
+        .update_columns([U::Used, U::Waived])
+        .to_owned();
     let insert = usage_total::Entity::insert(row.into_active_model()).on_conflict(there);
     insert.exec_without_returning(unit.transaction()).await?;
     Ok(())

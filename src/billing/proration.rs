@@ -32,8 +32,8 @@ pub enum Item {
     Usage(String),
 }
 
-/// How an amount is taxed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// How an amount is taxed; not at all by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaxRate {
     /// The rate, in millionths.
     pub millionths: i64,
@@ -42,14 +42,23 @@ pub struct TaxRate {
 }
 
 impl TaxRate {
+    fn whole(self) -> i64 {
+        if self.included { 1_000_000 + self.millionths } else { 1_000_000 }
+    }
+
     /// The tax on an amount, or in it: rounded half away from zero.
     ///
     /// # Errors
     ///
     /// When it is larger than can be charged.
     pub fn on(self, amount_minor: i64) -> Result<i64, TooLarge> {
-        let whole = if self.included { 1_000_000 + self.millionths } else { 1_000_000 };
-        money::share(amount_minor, self.millionths.into(), whole.into())
+        money::share(amount_minor, self.millionths.into(), self.whole().into())
+    }
+
+    /// The tax that an amount has surely had, where nobody remembers: rounded down, so that it is not more.
+    fn floor(self, amount_minor: i64) -> Result<i64, TooLarge> {
+        let tax = i128::from(amount_minor) * i128::from(self.millionths) / i128::from(self.whole());
+        i64::try_from(tax).map_err(|_| TooLarge)
     }
 
     /// What an amount and its tax come to together.
@@ -161,7 +170,7 @@ impl Lot {
     /// Gives back the tax of a credit: the same share of it, of a lot that is worth so much.
     fn give_back_tax(&mut self, worth: i64, credit: i64) -> Result<Option<Returned>, TooLarge> {
         let Some(Taxed { rate, tax_minor }) = self.tax else { return Ok(None) };
-        let tax = tax_minor.map_or_else(|| rate.on(self.amount_minor), Ok)?;
+        let tax = tax_minor.map_or_else(|| rate.floor(self.amount_minor), Ok)?;
         let whole = i128::from(self.amount_minor);
         let of = |part: i64| if whole == 0 { Ok(0) } else { money::share(tax, part.into(), whole) };
         let (still_there, back) = (of(worth)?, of(credit)?);
@@ -182,7 +191,7 @@ impl Lot {
             i64::try_from(left).map_err(|_| TooLarge)
         };
         if let Some(Taxed { rate, tax_minor }) = self.tax {
-            let tax = tax_minor.map_or_else(|| rate.on(self.amount_minor), Ok)?;
+            let tax = tax_minor.map_or_else(|| rate.floor(self.amount_minor), Ok)?;
             self.tax = Some(Taxed { rate, tax_minor: Some(of(tax)?) });
         }
         self.amount_minor = of(self.amount_minor)?;

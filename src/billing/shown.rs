@@ -137,7 +137,7 @@ pub fn shown(
         scheduled_change: agreement.scheduled.as_ref().map(|change| scheduled(change, agreement.period.end)),
         past_due_time: agreement.overdue.map(|overdue| timestamp(overdue.since)),
         grace_end_time: found.grace_end(policy).filter(|_| !ended).map(timestamp),
-        next_payment_attempt_time: found.next_retry(policy).filter(|_| !ended).map(timestamp),
+        next_payment_attempt_time: found.next_retry(policy).map(timestamp),
         ..of_row(row)
     }
 }

@@ -176,15 +176,14 @@ impl Subscription {
     #[must_use]
     pub fn next_due(&self, policy: &Policy) -> Option<(DateTime<Utc>, Due)> {
         let agreement = &self.agreement;
-        if self.status == Status::Canceled {
-            return None;
-        }
         let not_overdue = agreement.overdue.is_none();
+        // What is owed is asked for also after the end.
+        let goes_on = self.status != Status::Canceled;
         [
             (agreement.payment_due_at.filter(|_| not_overdue), Due::Payment),
             (self.next_retry(policy), Due::Retry),
             (self.grace_end(policy).filter(|_| self.status == Status::PastDue), Due::GraceEnd),
-            (self.dunning_end(policy), Due::DunningEnd),
+            (self.dunning_end(policy).filter(|_| goes_on), Due::DunningEnd),
         ]
         .into_iter()
         .filter_map(|(at, due)| at.map(|at| (at, due)))

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::entity::subscription::{self, Column as S};
 use crate::error::Error;
 use crate::operation::{self, Duty, Itself, Unit};
+use crate::worker::guarded;
 
 /// How many subscriptions one look finds.
 const AT_ONCE: u64 = 50;
@@ -67,7 +68,7 @@ pub async fn step_some(app: &App) -> Result<bool, Error> {
     let due = list_due(app.database.reader(), app.clock.now()).await?;
     let mut more = false;
     for organization_id in due {
-        match operation::undertake(app, organization_id, &Step, false).await {
+        match guarded(Box::pin(operation::undertake(app, organization_id, &Step, false))).await {
             Ok(Some(_)) => more = true,
             Ok(None) => {}
             Err(error) if error.is_conflict() => {}

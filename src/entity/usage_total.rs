@@ -22,6 +22,8 @@ pub struct Model {
     pub used: i64,
     /// How much of it was billed.
     pub billed: i64,
+    /// How much beyond what is included is not charged: what was used before the add-on was had.
+    pub waived: i64,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

@@ -271,7 +271,7 @@ impl Error {
             Self::SubscriptionPastDue { status } => Refusal::new(
                 C::FailedPrecondition,
                 R::SubscriptionPastDue,
-                "payment is overdue, and this would make the organization grow; settle the payment first",
+                "payment is overdue; settle it before the organization grows or begins anew",
             )
             .with("status", status),
             Self::OrganizationHasBlockers { blockers } => Refusal::new(

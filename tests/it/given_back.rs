@@ -127,7 +127,8 @@ database_tests! {
         assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines), [-2_000]);
         let void = service.voids(&invoice).await.unwrap();
         assert_eq!((void.state(), void.given_back_minor), (InvoiceState::Void, 0));
-        assert_eq!(ann.invoices().await.pop().unwrap().total_minor, 0);
+        // And there is no draft of nothing.
+        assert_eq!(ann.invoices().await.len(), 1);
         world.passes(TimeDelta::days(31)).await;
         // The month that was not charged was free; the next is charged in full.
         let next = ann.invoices().await.pop().unwrap();
@@ -170,6 +171,15 @@ database_tests! {
         world.passes(TimeDelta::days(31)).await;
         assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines), [1_000, 2_000, 2_000]);
         assert_eq!(service.drifts().await, []);
+
+        // What was paid of it, by money or by what was charged before, can still be given back.
+        let (cas, first) = on_team(&world, 10).await;
+        service.pays(&first).await;
+        let to_business = pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), invoicing: ChangeInvoicing::Now.into(), ..plan("business") };
+        let upgrade = cas.changes(to_business).await.unwrap().outcome.unwrap().invoice.unwrap();
+        assert_eq!(upgrade.total_minor, 3_000);
+        service.gives_up(&upgrade).await.unwrap();
+        assert_eq!(cas.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap().total_minor, -7_000);
 
         // Of one that was given back whole nothing is lost.
         let (bob, invoice) = on_team(&world, 8).await;

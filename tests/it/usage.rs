@@ -240,15 +240,13 @@ database_tests! {
         report("before", 4_000, "01-10").await;
         world.passes_to("2026-01-12T12:00:00Z").await;
         ann.changes(add_on("more_minutes", 1)).await.unwrap();
-        // A new count, of this meter alone; a report from before that comes late is not of it.
-        assert_eq!(ann.metered_use("minutes", None).await, (0, 0));
-        assert_eq!(ann.metered_use("storage_gb", None).await, (4_000, 0));
+        // Of the one count of the period; a report from before that comes late is not charged either.
+        assert_eq!(ann.metered_use("minutes", None).await, (4_000, 0));
         world.passes_to("2026-01-15T12:00:00Z").await;
         report("late", 500, "01-11").await;
-        report("since", 1_200, "01-15").await;
-        assert_eq!(ann.metered_use("minutes", None).await, (1_200, 0));
-        assert_eq!(ann.metered_use("minutes", Some(on("01-11"))).await, (4_500, 0));
-        assert_eq!(ann.entitled("minutes", 1).await.used, Some(1_200));
+        report("since", 200, "01-15").await;
+        assert_eq!(ann.metered_use("minutes", None).await, (4_700, 0));
+        assert_eq!(ann.entitled("minutes", 1).await.used, Some(4_700));
         // Given up and had again: what was used since is charged, what was used in between is not, and what is used again is.
         world.passes_to("2026-01-20T12:00:00Z").await;
         let now = |quantity: i64| pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..add_on("more_minutes", quantity) };
@@ -257,10 +255,30 @@ database_tests! {
         report("between", 9_000, "01-22").await;
         ann.changes(now(1)).await.unwrap();
         world.passes_to("2026-01-25T12:00:00Z").await;
-        report("again", 1_010, "01-25").await;
+        report("again", 10, "01-25").await;
         world.passes_to("2026-02-05T09:00:00Z").await;
-        // 200 beyond 1,000, and 10.
+        // 200, and 10: 200 ÷ 10 × 7 and 10 ÷ 10 × 7.
         assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines), [140, 7, 2_000]);
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn to_give_an_add_on_up_and_have_it_again_gains_nothing(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = metered(&world).await;
+        let now = |quantity: i64| pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..add_on("more_minutes", quantity) };
+        for round in 0..10 {
+            world.passes(TimeDelta::hours(1)).await;
+            service.reports(&ann.organization_id, &[used(&format!("r{round}"), "minutes", 1_000, world.clock.now())]).await.unwrap();
+            ann.changes(now(0)).await.unwrap();
+            // The limit of the plan is as used up as it was.
+            assert_eq!(told(&ann.entitled("minutes", 1).await), (false, Some(1_000), Some(0), "plan:team"));
+            ann.changes(now(1)).await.unwrap();
+        }
+        world.passes_to("2026-02-05T09:00:00Z").await;
+        let charged: i64 = ann.invoices().await[1..].iter().flat_map(|invoice| &invoice.lines).filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).sum();
+        assert_eq!(charged, 6_300);
         assert_eq!(billing.drifts().await, []);
         world.end().await;
     }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Account, Draft, Kept};
 use crate::billing::money;
 use crate::billing::proration::Line;
+use crate::billing::provider::Grain;
 use crate::billing::shown;
 use crate::billing::subscription::Status;
 use crate::entity::credit_entry::Cause;
@@ -168,9 +169,7 @@ impl Account<'_> {
             |kept: &&Kept| collecting || kept.row.finalized_at <= since || kept.row.due_at.is_none_or(|at| at <= now);
         let none_overdue = !open.clone().any(|kept| waits(&kept));
         let agreement = &mut self.subscription.agreement;
-        if self.subscription.status != Status::Canceled {
-            agreement.payment_due_at = uncollected;
-        }
+        agreement.payment_due_at = uncollected;
         if !none_overdue || agreement.overdue.is_none() {
             return;
         }
@@ -188,24 +187,29 @@ impl Account<'_> {
     }
 
     /// Whether a payment provider collects what is due.
-    fn is_collecting(&self) -> bool {
-        self.collects && self.default_method.is_some()
+    pub(super) fn is_collecting(&self) -> bool {
+        self.provider.collects() && self.default_method.is_some()
     }
 
-    /// Has an invoice collected or, where nobody does that, waits for its date.
+    /// Has an invoice collected or, where nobody does that, waits for its date; gives up what is too little to be collected.
     pub(super) fn ask_for(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
         let Some(kept) = self.invoices.get(index) else { return Ok(()) };
-        if kept.row.state != State::Open || self.asked.contains(&kept.row.invoice_id) {
+        let asks = self.payments.iter().map(|payment| &payment.invoice_id).chain(&self.asked);
+        if kept.row.state != State::Open || asks.into_iter().any(|asked| *asked == kept.row.invoice_id) {
             return Ok(());
         }
-        let method = self.default_method.clone().filter(|_| self.collects);
+        let method = self.default_method.clone().filter(|_| self.provider.collects());
         let Some((method, customer)) = method.zip(self.row.provider_customer.clone()) else {
-            if self.subscription.status != Status::Canceled {
-                let due_at = &mut self.subscription.agreement.payment_due_at;
-                *due_at = due_at.iter().copied().chain(kept.row.due_at).min();
-            }
+            let due_at = &mut self.subscription.agreement.payment_due_at;
+            *due_at = due_at.iter().copied().chain(kept.row.due_at).min();
             return Ok(());
         };
+        let Grain { least_minor, step_minor } = self.grain();
+        let due_minor = kept.row.due_minor();
+        let amount_minor = due_minor - due_minor % step_minor;
+        if amount_minor < least_minor {
+            return self.close(index, State::Uncollectible, now);
+        }
         let number = kept.row.number.unwrap_or_default();
         let asked = Asked {
             customer,
@@ -218,7 +222,7 @@ impl Account<'_> {
             payment_id: id::new(now),
             invoice_id: kept.row.invoice_id,
             state: payment::State::Pending,
-            amount_minor: kept.row.due_minor(),
+            amount_minor,
             currency: kept.row.currency.clone(),
             provider: method.provider,
             reference: None,
@@ -229,6 +233,16 @@ impl Account<'_> {
             request: Some(write_json(&asked)?),
         });
         Ok(())
+    }
+
+    /// Has an invoice collected for what is due of it by now.
+    ///
+    /// # Errors
+    ///
+    /// When what is asked cannot be written.
+    pub fn ask_again(&mut self, invoice_id: Uuid, now: DateTime<Utc>) -> Result<(), Error> {
+        let index = self.invoices.iter().position(|kept| kept.row.invoice_id == invoice_id);
+        index.map_or(Ok(()), |index| self.ask_for(index, now))
     }
 
     /// Has everything collected that is due.
@@ -275,7 +289,7 @@ impl Account<'_> {
             return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());
         }
         let applied = row.credit_applied_minor;
-        self.close(index, State::Void, now);
+        self.close(index, State::Void, now)?;
         if applied > 0 {
             self.move_credit(applied, Cause::InvoiceVoided, row.invoice_id, None, now)?;
             self.apply_credit(now)?;
@@ -296,11 +310,11 @@ impl Account<'_> {
         if !lines.is_empty() {
             let (waits, invoice_id) = (self.draft.take(), self.next_invoice_id);
             self.draft = Some(Draft { invoice_id, lines, created_at: now, changed: true });
-            self.finalize(now)?;
+            self.finalize(now, true)?;
             self.draft = waits;
         }
         if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
-            self.close(index, State::Uncollectible, now);
+            self.close(index, State::Uncollectible, now)?;
             self.recover(now);
         }
         Ok(index)
@@ -313,21 +327,28 @@ impl Account<'_> {
             |line: &mut Line| line.returned.is_some_and(|returned| returned.invoice_id == Some(invoice_id));
         let taken: Vec<Line> = draft.lines.extract_if(.., gives_back).collect();
         draft.changed |= !taken.is_empty();
+        if draft.lines.is_empty() {
+            self.dropped_draft = self.draft.take().map(|draft| draft.invoice_id);
+        }
         taken
     }
 
     /// Gives up everything that is open.
-    pub(super) fn write_off(&mut self, now: DateTime<Utc>) {
+    pub(super) fn write_off(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
         for index in 0..self.invoices.len() {
             if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
-                self.close(index, State::Uncollectible, now);
+                self.close(index, State::Uncollectible, now)?;
             }
         }
+        Ok(())
     }
 
-    /// Closes an invoice that nobody will pay: what it charged in advance cannot become credit.
-    fn close(&mut self, index: usize, state: State, now: DateTime<Utc>) {
-        let Some(kept) = self.invoices.get_mut(index) else { return };
+    /// Closes an invoice that nobody will pay: as far as it is not paid, what it charged in advance cannot become credit.
+    fn close(&mut self, index: usize, state: State, now: DateTime<Utc>) -> Result<(), Error> {
+        let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
+        let row = &kept.row;
+        let left = row.charged_minor.map(|charged| charged - row.given_back_minor);
+        let unpaid = left.filter(|_| state == State::Uncollectible).map(|left| (row.due_minor(), left));
         kept.row.state = state;
         kept.row.closed_at = Some(now);
         kept.changed = true;
@@ -341,8 +362,13 @@ impl Account<'_> {
         // Nor is it asked for, if it was about to be.
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
         for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id) {
-            lot.amount_minor = 0;
+            match unpaid {
+                // What was paid of it, by money or by what was charged before, is worth what it was.
+                Some((unpaid, left)) if left > 0 => lot.write_down(unpaid.min(left), left)?,
+                _ => lot.amount_minor = 0,
+            }
         }
+        Ok(())
     }
 
     /// Corrects an invoice by a credit note: what is due becomes less, and what is beyond that becomes credit or was paid back.

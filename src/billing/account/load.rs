@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
 use super::{Account, Draft, Kept};
+use crate::app::App;
 use crate::auth::scope::Scope;
 use crate::billing::calendar::Span;
 use crate::billing::catalogue::Catalogue;
@@ -33,8 +34,7 @@ impl<'a> Account<'a> {
     ///
     /// As [`Account::load`].
     pub async fn of<A>(unit: &Unit<'a, A>) -> Result<Box<Self>, Error> {
-        let (catalogue, collects) = (&unit.app.catalogue, unit.app.collects());
-        Self::load(unit.transaction(), catalogue, collects, unit.scope(), unit.now).await
+        Self::load(unit.transaction(), unit.app, unit.scope(), unit.now).await
     }
 
     /// Reads the account of an organization.
@@ -44,11 +44,11 @@ impl<'a> Account<'a> {
     /// `PLAN_UNKNOWN` when nothing was agreed on yet, and the catalogue does not have the plan.
     pub async fn load(
         connection: &impl ConnectionTrait,
-        catalogue: &'a Catalogue,
-        collects: bool,
+        app: &'a App,
         scope: Scope,
         now: DateTime<Utc>,
     ) -> Result<Box<Self>, Error> {
+        let (catalogue, provider) = (&app.catalogue, &app.provider);
         let row = store::load(connection, scope).await?;
         let subscription = subscription_of(&row, catalogue, now)?;
         let mut account = Box::new(Self {
@@ -58,7 +58,7 @@ impl<'a> Account<'a> {
             draft: None,
             invoices: Vec::new(),
             changes: Vec::new(),
-            collects,
+            provider,
             default_method: None,
             stored: row.clone(),
             row,
@@ -69,6 +69,7 @@ impl<'a> Account<'a> {
             credits: Vec::new(),
             payments: Vec::new(),
             given_back: Vec::new(),
+            dropped_draft: None,
             asked: Vec::new(),
             next_invoice_id: id::new(now),
         });

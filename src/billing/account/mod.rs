@@ -12,12 +12,14 @@ mod steps;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::calendar::Span;
 use super::catalogue::Catalogue;
 use super::change::{self, Circumstances, Decision, Wish};
 use super::invoicing::{self, TaxTreatment, Totals};
 use super::money::{self, Currency};
-use super::proration::{self, Line, TaxRate};
-use super::seats::{self, Usage};
+use super::proration::{self, Item, Line, Returned, TaxRate};
+use super::provider::{Grain, Provider};
+use super::seats::Usage;
 use super::subscription::{Status, Subscription};
 use crate::entity::credit_entry::{self, Cause};
 use crate::entity::invoice::{self, State};
@@ -43,8 +45,8 @@ pub struct Account<'a> {
     pub invoices: Vec<Kept>,
     /// What has happened to it.
     pub changes: Vec<Change>,
-    /// Whether a payment provider collects what is due.
-    pub collects: bool,
+    /// Who collects what is due.
+    pub provider: &'a Provider,
     /// How invoices are paid, where a provider collects them.
     pub default_method: Option<payment_method::Model>,
     row: subscription::Model,
@@ -58,6 +60,8 @@ pub struct Account<'a> {
     payments: Vec<payment::Model>,
     /// What is given back of which invoice; below zero, that it is not after all.
     given_back: Vec<(Uuid, i64)>,
+    /// The stored draft, when it has no lines any more.
+    dropped_draft: Option<Uuid>,
     /// The invoices that are being asked for already.
     asked: Vec<Uuid>,
     next_invoice_id: Uuid,
@@ -174,7 +178,7 @@ impl Account<'_> {
         let mut decision = change::decide(&self.subscription, wish, at)?;
         if self.subscription.status == Status::Canceled && self.owes(now) {
             // To end and begin anew would else be a way to begin the time of grace anew.
-            seats::may_grow(Status::PastDue)?;
+            return Err(Error::SubscriptionPastDue { status: "CANCELED" });
         }
         let before = std::mem::replace(&mut self.subscription, decision.after.clone());
         self.changes.append(&mut decision.changes);
@@ -183,11 +187,11 @@ impl Account<'_> {
             self.settle_usage(&before, now, now)?;
         }
         if before.agreement.period.start == self.subscription.agreement.period.start {
-            self.close_new_meters(&before, now);
+            self.waive_usage(&before, now);
         } else {
             self.close_usage(now);
         }
-        let invoice = if decision.invoice_now { self.finalize(now)? } else { None };
+        let invoice = if decision.invoice_now { self.finalize(now, false)? } else { None };
         if before.status == Status::Canceled {
             // What is still owed of the time before is due as it was.
             self.recover(now);
@@ -222,14 +226,62 @@ impl Account<'_> {
         Ok(())
     }
 
+    /// What amounts are collected of the organization: any, where nobody collects.
+    fn grain(&self) -> Grain {
+        let currency = self.billed_in().filter(|_| self.is_collecting());
+        currency.map(|currency| self.provider.grain(currency)).unwrap_or_default()
+    }
+
+    /// How much of what is due the credit balance pays: as much as it can, but so that the rest can be collected.
+    fn applicable(&self, due_minor: i64) -> i64 {
+        let all = self.row.credit_minor.clamp(0, due_minor.max(0));
+        let rest = due_minor - all;
+        let Grain { least_minor, step_minor } = self.grain();
+        let lack = match rest {
+            ..=0 => 0,
+            _ if rest < least_minor => least_minor - rest,
+            _ => (step_minor - rest % step_minor) % step_minor,
+        };
+        (all - lack).max(0)
+    }
+
+    /// Carries what is too fine to be collected over to the next invoice, or forgets it when there is none.
+    fn carry_over(&mut self, draft: &mut Draft, last: bool, now: DateTime<Utc>) -> Result<Option<Line>, Error> {
+        let total_minor = invoicing::totals(&draft.lines, self.treatment.as_ref())?.total_minor;
+        let fine = if total_minor > 0 { total_minor % self.grain().step_minor } else { 0 };
+        if fine == 0 {
+            return Ok(None);
+        }
+        let carried = |description: &str, amount_minor: i64| Line {
+            item: Item::Plan,
+            description: description.to_owned(),
+            quantity: None,
+            unit_price_minor: None,
+            amount_minor,
+            span: Span { start: now, end: now },
+            prorated: true,
+            // It is taxed where it was charged.
+            returned: Some(Returned { invoice_id: None, rate: TaxRate::default(), tax_minor: 0 }),
+        };
+        draft.lines.push(carried("Too little to be collected, carried over", -fine));
+        Ok((!last).then(|| carried("Carried over from the invoice before", fine)))
+    }
+
     /// Opens the invoice that is being collected, if it has a line, and says which of `invoices` it is. Credit pays what it can
-    /// of it; of one that comes to less than nothing, the rest becomes credit.
-    fn finalize(&mut self, now: DateTime<Utc>) -> Result<Option<usize>, Error> {
-        let Some(draft) = self.draft.take_if(|draft| !draft.lines.is_empty()) else { return Ok(None) };
+    /// of it; of one that comes to less than nothing, the rest becomes credit. What is too little to be collected waits for the
+    /// next invoice, unless this is the last.
+    fn finalize(&mut self, now: DateTime<Utc>, last: bool) -> Result<Option<usize>, Error> {
+        let Some(mut draft) = self.draft.take() else { return Ok(None) };
+        let carried = self.carry_over(&mut draft, last, now)?;
         let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
+        let applied = self.applicable(totals.total_minor);
+        if !last && (1..self.grain().least_minor).contains(&(totals.total_minor - applied)) {
+            draft.lines.truncate(draft.lines.len() - usize::from(carried.is_some()));
+            self.draft = Some(draft);
+            return Ok(None);
+        }
         let charged = invoicing::charged(&draft.lines, self.treatment.as_ref())?;
         self.row.last_invoice_number += 1;
-        let applied = self.row.credit_minor.clamp(0, totals.total_minor.max(0));
         let due_at = now + TimeDelta::days(self.catalogue.policy.payment_terms_days.into());
         let row = invoice::Model {
             organization_id: self.row.organization_id,
@@ -251,7 +303,7 @@ impl Account<'_> {
             due_at: Some(due_at),
             closed_at: None,
         };
-        let untaxed = TaxRate { millionths: 0, included: false };
+        let untaxed = TaxRate::default();
         let rate = |line: &Line| Some(invoicing::rate_of(line, self.treatment.as_ref()).unwrap_or(untaxed));
         let lines = draft.lines.into_iter().map(|line| (line.clone(), rate(&line))).collect();
         let of_treatment = self.treatment.as_ref().map_or(untaxed, |treatment| treatment.rate);
@@ -278,6 +330,7 @@ impl Account<'_> {
         }
         self.close_if_paid(index, now);
         self.ask_for(index, now)?;
+        self.add_lines(carried.into_iter().collect(), now)?;
         Ok(Some(index))
     }
 
@@ -309,10 +362,9 @@ impl Account<'_> {
     /// Pays what is open from the credit balance, the oldest first.
     fn apply_credit(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
         for index in 0..self.invoices.len() {
-            let Some(kept) = self.invoices.get_mut(index) else { break };
-            let applied =
-                if kept.row.state == State::Open { kept.row.due_minor().min(self.row.credit_minor) } else { 0 };
-            if applied > 0 {
+            let due_minor = self.invoices.get(index).filter(|kept| kept.row.state == State::Open);
+            let applied = due_minor.map_or(0, |kept| self.applicable(kept.row.due_minor()));
+            if let Some(kept) = self.invoices.get_mut(index).filter(|_| applied > 0) {
                 kept.row.credit_applied_minor += applied;
                 kept.changed = true;
                 let invoice_id = kept.row.invoice_id;
@@ -332,7 +384,7 @@ impl Account<'_> {
     pub fn foresee(&self, at: DateTime<Utc>) -> Result<Option<Foreseen>, Error> {
         let Some(draft) = &self.draft else { return Ok(None) };
         let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
-        let credit_applied_minor = self.row.credit_minor.clamp(0, totals.total_minor.max(0));
+        let credit_applied_minor = self.applicable(totals.total_minor);
         Ok(Some(Foreseen { lines: draft.lines.clone(), totals, credit_applied_minor, at }))
     }
 
@@ -350,7 +402,10 @@ impl Account<'_> {
         next.usage.clear();
         let known = next.invoices.len();
         next.begin_or_end(due, used, at, at)?;
-        let made = next.invoices.get(known);
-        Ok(made.map(|kept| kept.told(at)))
+        match next.invoices.get(known) {
+            Some(kept) => Ok(Some(kept.told(at))),
+            // Too little to be collected yet.
+            None => next.foresee(at),
+        }
     }
 }

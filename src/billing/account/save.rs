@@ -46,6 +46,10 @@ impl Account<'_> {
         for row in usage.into_iter().filter(|row| !self.usage_before.contains(row)) {
             put_usage(unit, row).await?;
         }
+        if let Some(invoice_id) = self.dropped_draft {
+            let key = (self.row.organization_id, invoice_id);
+            invoice::Entity::delete_by_id(key).exec(unit.transaction()).await?;
+        }
         let mut written = std::mem::take(&mut self.invoices);
         written.retain(|kept| kept.changed);
         for kept in &written {
@@ -126,8 +130,14 @@ async fn put_usage<A>(unit: &Unit<'_, A>, row: usage_total::Model) -> Result<(),
         .filter(U::OrganizationId.eq(row.organization_id))
         .filter(U::Meter.eq(row.meter.clone()))
         .filter(U::PeriodStart.eq(row.period_start))
-        .filter(Condition::any().add(U::Billed.ne(row.billed)).add(U::PeriodEnd.ne(row.period_end)))
+        .filter(
+            Condition::any()
+                .add(U::Billed.ne(row.billed))
+                .add(U::Waived.ne(row.waived))
+                .add(U::PeriodEnd.ne(row.period_end)),
+        )
         .col_expr(U::Billed, Expr::value(row.billed))
+        .col_expr(U::Waived, Expr::value(row.waived))
         .col_expr(U::PeriodEnd, Expr::value(row.period_end));
     written.exec(unit.transaction()).await?;
     Ok(())

@@ -34,9 +34,11 @@ impl Account<'_> {
                 self.changes.push(Change::SubscriptionUnpaid {});
             }
             Due::DunningEnd => {
+                let closed = self.subscription.clone();
+                self.settle_usage(&closed, now, now)?;
                 self.end("dunning", now, now)?;
                 if self.catalogue.policy.dunning_end == DunningEnd::WriteOff {
-                    self.write_off(now);
+                    self.write_off(now)?;
                     self.recover(now);
                 }
             }
@@ -83,7 +85,7 @@ impl Account<'_> {
             }
         }
         let billed_in = self.billed_in();
-        let mut applied = change::apply_scheduled(&mut self.subscription, used, self.catalogue, billed_in);
+        let mut applied = change::apply_scheduled(&mut self.subscription, used, self.catalogue, billed_in)?;
         self.changes.append(&mut applied);
         if due == Due::PeriodEnd {
             self.settle_usage(&before, at, now)?;
@@ -107,7 +109,7 @@ impl Account<'_> {
         } else {
             after.agreement.lots.clear();
         }
-        self.finalize(now).map(|_| ())
+        self.finalize(now, false).map(|_| ())
     }
 
     /// Ends the subscription. Nobody is removed; what is more than the seats that are left stays until it shrinks. What is
@@ -129,12 +131,13 @@ impl Account<'_> {
         agreement.scheduled = None;
         agreement.ends_with_period = false;
         agreement.ended_at = Some(at);
-        agreement.payment_due_at = None;
         self.changes.push(Change::SubscriptionCanceled { cause: cause.to_owned(), seats: fallback });
         if before != fallback {
             self.changes.push(Change::SubscriptionSeatsChanged { before, after: fallback });
         }
-        self.finalize(now).map(|_| ())
+        self.finalize(now, true)?;
+        self.recover(now);
+        Ok(())
     }
 
     /// Ends the subscription now, and says which invoice it made.
@@ -174,7 +177,7 @@ impl Account<'_> {
                     && held.since.is_none_or(|since| total.period_end > since)
             };
             for total in self.usage.iter_mut().filter(charged) {
-                let beyond = (total.used - held.terms.included).max(0) - total.billed;
+                let beyond = (total.used - held.terms.included).max(0) - total.waived - total.billed;
                 if beyond <= 0 {
                     continue;
                 }
@@ -202,16 +205,18 @@ impl Account<'_> {
         self.add_lines(lines, now)
     }
 
-    /// What is used from now on of a meter of which an add-on is newly had is counted anew: what was used before is not charged.
-    pub(super) fn close_new_meters(&mut self, before: &Subscription, now: DateTime<Utc>) {
-        let is_new =
-            |held: &&Held| !before.agreement.add_ons.iter().any(|had| had.terms.add_on_id == held.terms.add_on_id);
-        let meters =
-            self.subscription.agreement.add_ons.iter().filter(is_new).filter_map(|held| held.terms.meter.clone());
-        let meters: Vec<String> = meters.collect();
-        let under_way = |total: &&mut usage_total::Model| total.period_start < now && total.period_end > now;
-        for total in self.usage.iter_mut().filter(|total| meters.contains(&total.meter)).filter(under_way) {
-            total.period_end = now;
+    /// What was used before an add-on of its meter was had is not charged by it: of the period under way, what is beyond what is
+    /// included by now. The period keeps its one count, so that to give an add-on up and have it again gains nothing.
+    pub(super) fn waive_usage(&mut self, before: &Subscription, now: DateTime<Utc>) {
+        let had = |held: &Held| before.agreement.add_ons.iter().any(|had| had.terms.add_on_id == held.terms.add_on_id);
+        for held in self.subscription.agreement.add_ons.iter().filter(|held| !had(held)) {
+            let under_way = |total: &&mut usage_total::Model| {
+                held.terms.meter.as_deref() == Some(&total.meter) && total.period_start < now && total.period_end > now
+            };
+            for total in self.usage.iter_mut().filter(under_way) {
+                let beyond = (total.used - held.terms.included).max(0) - total.billed;
+                total.waived = total.waived.max(beyond);
+            }
         }
     }
 

@@ -220,6 +220,17 @@ pub enum Aggregation {
     Maximum,
 }
 
+impl Aggregation {
+    /// What it comes to with another quantity.
+    #[must_use]
+    pub fn of(self, sum: i64, quantity: i64) -> i64 {
+        match self {
+            Self::Sum => sum.saturating_add(quantity),
+            Self::Maximum => sum.max(quantity),
+        }
+    }
+}
+
 /// How overdue payment is dealt with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

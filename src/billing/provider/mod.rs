@@ -57,6 +57,21 @@ pub struct Card {
     pub expiry_year: Option<u32>,
 }
 
+/// What amounts can be collected, in minor units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grain {
+    /// The least.
+    pub least_minor: i64,
+    /// What they must be multiples of.
+    pub step_minor: i64,
+}
+
+impl Default for Grain {
+    fn default() -> Self {
+        Self { least_minor: 1, step_minor: 1 }
+    }
+}
+
 /// An amount to collect. All of it must be the same when it is repeated.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge<'a> {
@@ -138,6 +153,15 @@ impl Provider {
     /// How long after the first try the same key is still the same change; Stripe keeps keys for 24 hours at least
     /// (<https://docs.stripe.com/api/idempotent_requests>). An hour less, for clocks that differ.
     pub const KEYS_LAST: TimeDelta = TimeDelta::hours(23);
+
+    /// What amounts it collects in a currency.
+    #[must_use]
+    pub fn grain(&self, currency: Currency) -> Grain {
+        match self {
+            Self::Manual => Grain::default(),
+            Self::Stripe(_) => stripe::amount::grain(currency),
+        }
+    }
 
     /// Whether it collects at all.
     #[must_use]

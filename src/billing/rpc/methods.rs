@@ -104,7 +104,9 @@ impl Command for AddPaymentMethod {
         let full = known.len() >= MOST;
         let limit = || Error::LimitReached { of: "payment methods", maximum: MOST };
         let Some((customer, card)) = &self.added else {
-            return if full { Err(limit()) } else { Ok(pb::AddPaymentMethodResponse::default()) };
+            // Only asked, or one too many when it was looked at.
+            let only_asked = self.validate_only && !full;
+            return if only_asked { Ok(pb::AddPaymentMethodResponse::default()) } else { Err(limit()) };
         };
         let mut row = match known.iter().find(|row| row.provider == STRIPE && row.reference == card.reference) {
             Some(row) => row.clone(),
@@ -213,7 +215,12 @@ impl Command for SetDefaultPaymentMethod {
 
     async fn run(&self, unit: &mut Unit<'_, Member>) -> Result<Self::Response, Error> {
         let mut row = load(unit.transaction(), unit.scope(), self.payment_method_id).await?;
-        if !row.is_default {
+        if row.is_default {
+            // Whoever says so again wants to be tried again.
+            let mut account = Account::of(unit).await?;
+            account.payment_method_changed(unit.now)?;
+            account.save(unit).await?;
+        } else {
             row = make_default(unit, row).await?;
         }
         Ok(pb::SetDefaultPaymentMethodResponse { payment_method: Some(shown::payment_method(&row)) })

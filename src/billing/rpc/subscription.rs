@@ -161,8 +161,8 @@ impl Query for Preview {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        let (catalogue, collects) = (&reader.app.catalogue, reader.app.collects());
-        let mut account = Account::load(reader.connection(), catalogue, collects, reader.scope, reader.now).await?;
+        let catalogue = &reader.app.catalogue;
+        let mut account = Account::load(reader.connection(), reader.app, reader.scope, reader.now).await?;
         let seats = super::seat_usage(reader).await?;
         account.catch_up(seats.used(), reader.now)?;
         let seats = Usage { total: account.subscription.seats, ..seats };
@@ -305,10 +305,10 @@ impl Command for CancelSubscription {
         if account.subscription.status == Status::Canceled {
             return Err(Billing::SubscriptionEnded.into());
         }
-        // Nothing is paid for by a trial, or while service has stopped: that has no end to wait for.
+        // While nothing is paid for, or service has stopped, there is no end to wait for.
         let runs = account.subscription.is_charged() && account.subscription.status != Status::Unpaid;
         let made = match self.mode {
-            pb::CancellationMode::PeriodEnd if runs && account.subscription.status != Status::Trialing => {
+            pb::CancellationMode::PeriodEnd if runs => {
                 let agreement = &mut account.subscription.agreement;
                 agreement.scheduled = None;
                 if !agreement.ends_with_period {

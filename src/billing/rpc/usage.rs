@@ -6,7 +6,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::App;
 use crate::billing::account::subscription_of;
-use crate::billing::calendar::Span;
 use crate::billing::catalogue::{Aggregation, Terms};
 use crate::billing::money::MOST;
 use crate::billing::subscription::{self, Granted, Held, Status, Subscription};
@@ -133,13 +132,10 @@ impl Query for GetUsage {
         let subscription = subscription_of(&row, &reader.app.catalogue, reader.now)?;
         let at = self.at.unwrap_or(reader.now);
         let known = metering::totals_at(reader.connection(), reader.scope, at).await?;
-        // Of all meters together: some may be counted anew since something was added.
-        let bounds =
-            (known.iter().map(|total| total.period_start).min(), known.iter().map(|total| total.period_end).max());
-        let period = match bounds {
-            (Some(start), Some(end)) => Span { start, end },
-            _ => metering::period_at(&subscription, at),
-        };
+        let period = known.first().map_or_else(
+            || metering::period_at(&subscription, at),
+            |total| crate::billing::calendar::Span { start: total.period_start, end: total.period_end },
+        );
         let of: BTreeMap<&str, (i64, i64)> =
             known.iter().map(|total| (total.meter.as_str(), (total.used, total.billed))).collect();
         let meters = reader.app.catalogue.meters().iter().map(|meter| {

@@ -160,6 +160,14 @@ impl State {
         (price.base + price.seat * self.terms.paid_seats(self.seats) + add_ons) * (12 / price.months)
     }
 
+    /// Whether anything of it is more than another has.
+    fn grows_from(&self, other: &Self) -> bool {
+        self.seats > other.seats
+            || self.is_more_than(other)
+            || self.a_year() > other.a_year()
+            || self.add_ons.iter().any(|held| held.quantity > other.quantity(held.add_on.id))
+    }
+
     /// Whether it is more than another.
     fn is_more_than(&self, other: &Self) -> bool {
         let (own, others) = (self.terms.price.months, other.terms.price.months);
@@ -261,6 +269,8 @@ struct Use {
     span: (Time, Time),
     used: i64,
     billed: i64,
+    /// Beyond what is included, and not charged.
+    free: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -382,9 +392,6 @@ impl Account {
 
     /// What is due next, and when: what is to be paid, what is asked for again, the end of service, of the trial, of the period.
     fn next_due(&self) -> Option<(Time, u8)> {
-        if self.status == Status::Canceled {
-            return None;
-        }
         let mut due = Vec::new();
         match self.overdue {
             None => due.extend(self.pay_by.map(|at| (at, 0))),
@@ -438,7 +445,7 @@ impl Account {
 
     fn wait_for(&mut self, index: usize) {
         let invoice = &self.invoices[index];
-        if invoice.standing == Standing::Open && self.status != Status::Canceled {
+        if invoice.standing == Standing::Open {
             self.pay_by = Some(self.pay_by.map_or(invoice.due_at, |at| at.min(invoice.due_at)));
         }
     }
@@ -504,7 +511,8 @@ impl Account {
         for held in later.add_ons {
             state.set(held);
         }
-        if (state.terms.plan.minimum..=state.terms.plan.maximum).contains(&state.seats) {
+        let blocked = self.status == Status::PastDue && state.grows_from(&self.state);
+        if !blocked && (state.terms.plan.minimum..=state.terms.plan.maximum).contains(&state.seats) {
             self.state = state;
         }
     }
@@ -517,8 +525,8 @@ impl Account {
         self.charged.clear();
         self.later = None;
         self.ends = false;
-        self.pay_by = None;
         self.invoice(now);
+        self.recover(now);
     }
 
     // ---- Charges, credits, invoices -------------------------------------------------------------------------------------
@@ -701,9 +709,7 @@ impl Account {
     fn recover(&mut self, now: Time) {
         let open = self.invoices.iter().filter(|invoice| invoice.standing == Standing::Open && invoice.due() > 0);
         let pay_by = open.map(|invoice| invoice.due_at).min();
-        if self.status != Status::Canceled {
-            self.pay_by = pay_by;
-        }
+        self.pay_by = pay_by;
         let Some(since) = self.overdue.map(|overdue| overdue.since) else { return };
         // What became open later and is to be paid later is not overdue yet.
         let open = self.invoices.iter().filter(|invoice| invoice.standing == Standing::Open && invoice.due() > 0);
@@ -726,27 +732,27 @@ impl Account {
     /// Counts usage in the period in which it was.
     pub(super) fn report(&mut self, meter: &'static str, quantity: i64, at: Time) {
         let within = |of: &Use| of.meter == meter && of.span.0 <= at && at < of.span.1;
-        let known = self.uses.iter().find(|of| within(of)).map(|of| of.span);
-        let mut span = match known {
-            Some(span) => span,
+        let span = match self.uses.iter().find(|of| within(of)) {
+            Some(of) => of.span,
             None if at >= self.period.0 => self.period_at(at),
             None => {
                 let (start, end) = counted(self.anchor, self.state.terms.price.months, at);
                 (start, end.min(self.period.0))
             }
         };
-        // What was used before the add-on was had is counted apart.
-        for since in self.metered_since.iter().filter(|(id, _)| meter_of(id) == Some(meter)).map(|(_, since)| *since) {
-            if known.is_none() && span.0 < since && since < span.1 {
-                if at < since { span.1 = since } else { span.0 = since }
-            }
-        }
         if !self.uses.iter().any(|of| of.meter == meter && of.span.0 == span.0) {
-            self.uses.push(Use { meter, span, used: 0, billed: 0 });
+            self.uses.push(Use { meter, span, used: 0, billed: 0, free: 0 });
             self.uses.sort_by_key(|of| of.span.0);
         }
         let of = self.uses.iter_mut().find(|of| of.meter == meter && of.span.0 == span.0).expect("just put there");
+        let before = of.used;
         of.used = if is_level(meter) { of.used.max(quantity) } else { of.used + quantity };
+        // Late for the time before the add-on was had.
+        let held = self.metered_since.iter().find(|(id, _)| metered(id).is_some_and(|(own, _)| own == meter));
+        if let Some((id, _)) = held.filter(|(_, since)| at < **since) {
+            let (_, included) = metered(id).expect("a metered add-on");
+            of.free += (of.used - included).max(0) - (before - included).max(0);
+        }
     }
 
     /// Charges what was used beyond what is included, of every period that began before and in which the add-on was held.
@@ -757,7 +763,7 @@ impl Account {
             let since = self.metered_since.get(held.add_on.id).copied().unwrap_or(Time::MAX);
             let uses = self.uses.iter_mut().filter(|of| of.meter == meter && of.span.0 < at && of.span.1 > since);
             for of in uses {
-                let beyond = (of.used - included).max(0) - of.billed;
+                let beyond = (of.used - included).max(0) - of.free - of.billed;
                 if beyond > 0 {
                     of.billed += beyond;
                     let amount = rounded(i128::from(held.price) * i128::from(beyond), unit_size.into());
@@ -774,9 +780,13 @@ impl Account {
         let held: Vec<&'static str> = self.state.add_ons.iter().map(|held| held.add_on.id).collect();
         self.metered_since.retain(|id, _| held.contains(id));
         for id in held {
-            if self.metered_since.insert(id, *self.metered_since.get(id).unwrap_or(&at)).is_none() {
-                let of_it = |of: &&mut Use| meter_of(id) == Some(of.meter) && of.span.0 < at && of.span.1 > at;
-                self.uses.iter_mut().filter(of_it).for_each(|of| of.span.1 = at);
+            if self.metered_since.insert(id, *self.metered_since.get(id).unwrap_or(&at)).is_none()
+                && let Some((meter, included)) = metered(id)
+            {
+                // What is beyond what is included by now is free.
+                for of in self.uses.iter_mut().filter(|of| meter == of.meter && of.span.0 < at && of.span.1 > at) {
+                    of.free = of.free.max((of.used - included).max(0) - of.billed);
+                }
             }
         }
     }
@@ -858,8 +868,7 @@ impl Account {
         }
         let current = self.state.clone();
         let target = self.resolve(wish, self.used(now))?;
-        let grows = target.seats > current.seats || target.is_more_than(&current);
-        if grows && matches!(self.status, Status::PastDue | Status::Unpaid) {
+        if target.grows_from(&current) && matches!(self.status, Status::PastDue | Status::Unpaid) {
             return Err("SUBSCRIPTION_PAST_DUE");
         }
         let late = |invoice: &Invoice| invoice.standing == Standing::Open && invoice.due_at <= now;
@@ -1051,7 +1060,7 @@ impl Account {
         if self.status == Status::Canceled {
             return Err("SUBSCRIPTION_ENDED");
         }
-        let runs = self.state.is_paid() && !matches!(self.status, Status::Unpaid | Status::Trialing);
+        let runs = self.state.is_paid() && self.status != Status::Unpaid;
         if at_period_end && runs {
             self.later = None;
             self.ends = true;
@@ -1128,9 +1137,15 @@ impl Account {
         if standing == Standing::Void {
             self.credit += std::mem::take(&mut invoice.applied);
         }
-        // What nobody paid cannot be given back.
+        // What nobody paid cannot be given back; what was paid of one that is given up can.
+        let (unpaid, left) = (invoice.due(), invoice.left);
+        let kept = if standing == Standing::Uncollectible { left - unpaid.min(left) } else { 0 };
+        let keeps = |of: i64| match left {
+            0 => 0,
+            left => i64::try_from(i128::from(of) * i128::from(kept) / i128::from(left)).expect("an amount"),
+        };
         for charged in self.charged.iter_mut().filter(|charged| charged.invoice == index) {
-            charged.amount = 0;
+            (charged.amount, charged.tax) = (keeps(charged.amount), keeps(charged.tax));
         }
         if standing == Standing::Void {
             self.use_credit(now);
@@ -1178,10 +1193,10 @@ fn seconds((start, end): (Time, Time)) -> i64 {
     (end - start) / SECOND
 }
 
-/// The meter that an add-on charges.
-fn meter_of(id: &str) -> Option<&'static str> {
+/// The meter that an add-on charges, and how much of it is included.
+fn metered(id: &str) -> Option<(&'static str, i64)> {
     ADD_ONS.iter().find(|add_on| add_on.id == id).and_then(|add_on| match add_on.kind {
-        Kind::Metered { meter, .. } => Some(meter),
+        Kind::Metered { meter, included, .. } => Some((meter, included)),
         Kind::PerUnit | Kind::Flat => None,
     })
 }

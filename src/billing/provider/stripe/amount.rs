@@ -4,6 +4,7 @@
 //! What it says there of HUF and TWD is about payouts, which we make none of; both are charged with two decimals.
 
 use crate::billing::money::Currency;
+use crate::billing::provider::Grain;
 
 /// What Stripe takes in whole units. ISO 4217 gives MGA two digits.
 const WHOLE: [&str; 15] =
@@ -14,6 +15,40 @@ const THOUSANDTHS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 
 /// Had decimals once, and are taken in hundredths still, which must be 00.
 const HUNDREDTHS_OF_WHOLE: [&str; 2] = ["ISK", "UGX"];
+
+/// The least that Stripe collects, in minor units, where it says so: <https://docs.stripe.com/currencies>, "Minimum and maximum
+/// charge amounts". It holds for an account that settles in the same currency, and is near it for others.
+const LEAST: [(&str, i64); 29] = [
+    ("AED", 200),
+    ("AUD", 50),
+    ("BGN", 100),
+    ("BRL", 50),
+    ("CAD", 50),
+    ("CHF", 50),
+    ("CZK", 1_500),
+    ("DKK", 250),
+    ("EUR", 50),
+    ("GBP", 30),
+    ("HKD", 400),
+    ("HUF", 17_500),
+    ("IDR", 1_000_000),
+    ("INR", 50),
+    ("JPY", 50),
+    ("KRW", 1_000),
+    ("KWD", 200),
+    ("MXN", 1_000),
+    ("MYR", 200),
+    ("NOK", 300),
+    ("NZD", 50),
+    ("PHP", 3_000),
+    ("PLN", 200),
+    ("RON", 200),
+    ("SEK", 300),
+    ("SGD", 50),
+    ("THB", 1_000),
+    ("TWD", 2_000),
+    ("USD", 50),
+];
 
 /// Why Stripe cannot collect an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,12 +82,24 @@ pub fn stripe_amount(currency: Currency, minor: i64) -> Result<i64, AmountFault>
         return Err(AmountFault::NotPositive);
     }
     let (factor, divisor) = scale(currency).ok_or(AmountFault::Currency(currency))?;
-    // The last digit of thousandths must be 0, because card networks have two.
-    let step = if THOUSANDTHS.contains(&currency.code()) { 10 } else { divisor };
+    let step = step(currency).ok_or(AmountFault::Currency(currency))?;
     if minor % step != 0 {
         return Err(AmountFault::TooFine { currency, step });
     }
     (minor / divisor).checked_mul(factor).ok_or(AmountFault::TooLarge)
+}
+
+/// What amounts Stripe collects in a currency.
+pub(in crate::billing::provider) fn grain(currency: Currency) -> Grain {
+    let step_minor = step(currency).unwrap_or(1);
+    let least = LEAST.iter().find(|(code, _)| *code == currency.code());
+    Grain { least_minor: least.map_or(step_minor, |(_, least)| *least), step_minor }
+}
+
+/// The last digit of thousandths must be 0, because card networks have two.
+fn step(currency: Currency) -> Option<i64> {
+    let (_, divisor) = scale(currency)?;
+    Some(if THOUSANDTHS.contains(&currency.code()) { 10 } else { divisor })
 }
 
 /// An amount of Stripe's in the minor units of ISO 4217. None of a currency that it cannot be in.
@@ -101,6 +148,18 @@ mod tests {
         ] {
             assert_eq!(stripe_amount(currency(code), minor), Ok(told), "{code}");
             assert_eq!(minor_amount(currency(code), told), Some(minor), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_collected_is_told_before_it_is_asked_for() {
+        let told = |code| grain(currency(code));
+        assert_eq!(told("EUR"), Grain { least_minor: 50, step_minor: 1 });
+        assert_eq!(told("KWD"), Grain { least_minor: 200, step_minor: 10 });
+        assert_eq!(told("MGA"), Grain { least_minor: 100, step_minor: 100 });
+        assert_eq!(told("VND"), Grain { least_minor: 1, step_minor: 1 });
+        for (code, least) in LEAST {
+            assert!(stripe_amount(currency(code), least).is_ok(), "{code}");
         }
     }
 

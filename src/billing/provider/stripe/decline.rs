@@ -54,9 +54,11 @@ impl Decline {
         Self { code: code.into(), message: message.into(), hard }
     }
 
-    /// As Stripe tells it, of a request that it did not even try: the method is gone, or the amount out of bounds.
+    /// As Stripe tells it, of a request that it did not even try: the method is gone, or the amount out of bounds, which says
+    /// nothing of the method.
     pub(super) fn of_request(error: &ApiError) -> Self {
-        Self { hard: true, ..Self::of_error(Some(error)) }
+        let decline = Self::of_error(Some(error));
+        Self { hard: !decline.code.starts_with("amount_"), ..decline }
     }
 
     /// The customer has to be there, and is not.

@@ -1,6 +1,6 @@
 //! Stripe: customers, payment methods and PaymentIntents. Its subscriptions and invoices are not used.
 
-mod amount;
+pub(in crate::billing::provider) mod amount;
 mod call;
 mod decline;
 pub mod webhook;
