@@ -141,23 +141,43 @@ fn quantity(add_ons: &[Held], add_on_id: &str) -> i64 {
     add_ons.iter().find(|held| held.terms.add_on_id == add_on_id).map_or(0, |held| held.quantity)
 }
 
+/// Everything that stands against a change.
+#[must_use]
+pub fn objections(before: &Subscription, wish: &Wish, at: Circumstances<'_>) -> Vec<Error> {
+    consider(before, wish, at).1
+}
+
+/// What a wish comes to, as far as it comes to anything, and what stands against it.
+fn consider(before: &Subscription, wish: &Wish, at: Circumstances<'_>) -> (Option<Target>, Vec<Error>) {
+    let mut against = Vec::new();
+    if before.agreement.ends_with_period && before.status != Status::Canceled {
+        against.push(Billing::SubscriptionEnding { end_time: before.agreement.period.end }.into());
+    }
+    if before.status == Status::Canceled && wish.plan_id.is_none() {
+        against.push(Billing::SubscriptionEnded.into());
+        return (None, against);
+    }
+    let current = Target::of(before);
+    let target = resolve(before, &current, wish, at, &mut against);
+    let may_grow = |target: &Target| {
+        if target.grows_from(&current)? { super::seats::may_grow(before.status) } else { Ok(()) }
+    };
+    against.extend(target.as_ref().and_then(|target| may_grow(target).err()));
+    (target, against)
+}
+
 /// Decides a change.
 ///
 /// # Errors
 ///
-/// Everything that stands against it, as [`Error`].
+/// The first of what stands against it, as [`Error`].
 pub fn decide(before: &Subscription, wish: &Wish, at: Circumstances<'_>) -> Result<Decision, Error> {
-    if before.agreement.ends_with_period && before.status != Status::Canceled {
-        return Err(Billing::SubscriptionEnding { end_time: before.agreement.period.end }.into());
-    }
-    if before.status == Status::Canceled && wish.plan_id.is_none() {
-        return Err(Billing::SubscriptionEnded.into());
+    let (target, against) = consider(before, wish, at);
+    if let Some(objection) = against.into_iter().next() {
+        return Err(objection);
     }
     let current = Target::of(before);
-    let target = resolve(before, &current, wish, at)?;
-    if target.grows_from(&current)? {
-        super::seats::may_grow(before.status)?;
-    }
+    let target = target.ok_or(Error::defect("a change that nothing stands against, and to nothing"))?;
     let mut decision = Decision {
         after: before.clone(),
         lines: Vec::new(),
@@ -176,9 +196,15 @@ pub fn decide(before: &Subscription, wish: &Wish, at: Circumstances<'_>) -> Resu
     Ok(decision)
 }
 
-/// What the wish comes to under the catalogue.
-fn resolve(before: &Subscription, current: &Target, wish: &Wish, at: Circumstances<'_>) -> Result<Target, Error> {
-    let terms = resolve_terms(before, wish, at)?;
+/// What the wish comes to under the catalogue; nothing where there are no such terms.
+fn resolve(
+    before: &Subscription,
+    current: &Target,
+    wish: &Wish,
+    at: Circumstances<'_>,
+    against: &mut Vec<Error>,
+) -> Option<Target> {
+    let terms = resolve_terms(before, wish, at).map_err(|objection| against.push(objection)).ok()?;
     let mut target = Target { terms, ..current.clone() };
     let other_plan = target.terms.plan_id != current.terms.plan_id || before.status == Status::Canceled;
     target.seats = match wish.seats {
@@ -186,7 +212,7 @@ fn resolve(before: &Subscription, current: &Target, wish: &Wish, at: Circumstanc
         None if other_plan => target.terms.included_seats.max(at.seats.used()),
         None => current.seats,
     };
-    at.seats.change_total(&target.terms, target.seats)?;
+    against.extend(at.seats.change_total(&target.terms, target.seats).err());
     if before.status == Status::Canceled {
         target.add_ons.clear();
     }
@@ -194,26 +220,41 @@ fn resolve(before: &Subscription, current: &Target, wish: &Wish, at: Circumstanc
         target.add_ons = moved(&target.add_ons, &current.terms, &target.terms, at.catalogue);
     }
     for (index, (add_on_id, quantity)) in wish.add_ons.iter().enumerate() {
-        let held = target.add_ons.iter().find(|held| held.terms.add_on_id == *add_on_id).cloned();
-        let since = held.as_ref().map_or(Some(at.now), |held| held.since);
-        let unknown = || Billing::AddOnNotFound { add_on_id: add_on_id.clone(), plan_id: target.terms.plan_id.clone() };
-        let terms = match held {
-            Some(held) => held.terms,
-            None if *quantity == 0 => continue,
-            None => {
-                let add_on = at.catalogue.add_on(&target.terms.plan_id, add_on_id).ok_or_else(unknown)?;
-                add_on.terms(&target.terms.price).ok_or_else(unknown)?
-            }
-        };
-        if let Some(most) = terms.maximum_quantity.filter(|most| quantity > most) {
-            return Err(Error::of_field(format!("add_ons[{index}].quantity"), format!("must be at most {most}")));
+        match wished(&target, add_on_id, *quantity, index, at) {
+            Ok(held) => held.into_iter().for_each(|held| target.set(held)),
+            Err(objection) => against.push(objection),
         }
-        target.set(Held { terms, quantity: *quantity, since });
     }
     // What it would cost must be something that can be charged.
-    target.yearly()?;
-    target.is_billable(at.billed_in)?;
-    Ok(target)
+    against.extend(target.yearly().err());
+    against.extend(target.is_billable(at.billed_in).err());
+    Some(target)
+}
+
+/// An add-on in the quantity that is wished for; nothing where none is wished for of what is not had.
+fn wished(
+    target: &Target,
+    add_on_id: &str,
+    quantity: i64,
+    index: usize,
+    at: Circumstances<'_>,
+) -> Result<Option<Held>, Error> {
+    let held = target.add_ons.iter().find(|held| held.terms.add_on_id == add_on_id);
+    let since = held.map_or(Some(at.now), |held| held.since);
+    let plan_id = &target.terms.plan_id;
+    let unknown = || Billing::AddOnNotFound { add_on_id: add_on_id.to_owned(), plan_id: plan_id.clone() };
+    let terms = match held {
+        Some(held) => held.terms.clone(),
+        None if quantity == 0 => return Ok(None),
+        None => {
+            let add_on = at.catalogue.add_on(plan_id, add_on_id).ok_or_else(unknown)?;
+            add_on.terms(&target.terms.price).ok_or_else(unknown)?
+        }
+    };
+    if let Some(most) = terms.maximum_quantity.filter(|most| quantity > *most) {
+        return Err(Error::of_field(format!("add_ons[{index}].quantity"), format!("must be at most {most}")));
+    }
+    Ok(Some(Held { terms, quantity, since }))
 }
 
 /// The add-ons that go along to other terms: at the prices that they have, where currency and period stay.

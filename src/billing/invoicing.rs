@@ -54,6 +54,14 @@ pub struct Totals {
     pub total_minor: i64,
 }
 
+impl Totals {
+    /// The taxes that come on top: each is a line.
+    #[must_use]
+    pub fn on_top(&self) -> Vec<Tax> {
+        self.taxes.iter().filter(|tax| !tax.rate.included).copied().collect()
+    }
+}
+
 /// What an invoice charges, whatever it gives back of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charged {

@@ -8,6 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::calendar::Span;
 use super::seats::Usage;
 use crate::auth::scope::Scope;
 use crate::entity::invitation;
@@ -20,9 +21,9 @@ use crate::sql;
 pub enum Explained {
     /// The changes of the number of seats until an instant.
     Until(DateTime<Utc>),
-    /// The changes of the number of seats within a day from an instant: a line that is prorated by days begins with the day of
-    /// its change.
-    Change(DateTime<Utc>),
+    /// The changes of the number of seats at the beginning of what a prorated line is for: within its second or, of a plan that
+    /// counts days, within its day.
+    Change(Span),
 }
 
 /// How the seats were used at an instant in the past; none from before the ledger begins.
@@ -72,8 +73,11 @@ pub async fn list(
         rows = rows.filter(C::Added.ne(0));
         rows = match explained {
             Explained::Until(at) => rows.filter(C::RecordedAt.lte(at)),
-            Explained::Change(from) => {
-                rows.filter(C::RecordedAt.gte(from)).filter(C::RecordedAt.lt(from + TimeDelta::days(1)))
+            Explained::Change(span) => {
+                // A plan that counts days counts from the beginning of one; what is left of the period is whole days then.
+                let by_day = span.seconds() % 86_400 == 0;
+                let within = if by_day { TimeDelta::days(1) } else { TimeDelta::seconds(1) };
+                rows.filter(C::RecordedAt.gte(span.start)).filter(C::RecordedAt.lt(span.start + within))
             }
         };
     }

@@ -90,7 +90,7 @@ fn blank(
     number: String,
 ) -> Result<Document, Error> {
     let currency = Currency::parse(&row.currency).ok_or(Error::defect("an invoice in no currency"))?;
-    let seller = &catalogue.seller;
+    let seller = recipient.seller.as_ref().unwrap_or(&catalogue.seller);
     let mut notes: Vec<String> = recipient.tax.iter().map(|tax| tax.note.clone()).collect();
     notes.retain(|note| !note.is_empty());
     notes.extend(seller.notes.iter().cloned());
@@ -106,7 +106,7 @@ fn blank(
         purchase_order_number: recipient.profile.purchase_order_number.clone(),
         refers_to: None,
         logo: catalogue.logo.clone(),
-        accent: catalogue.seller.accent(),
+        accent: seller.accent(),
         currency,
         lines: Vec::new(),
         taxes: Vec::new(),

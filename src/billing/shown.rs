@@ -268,7 +268,7 @@ fn stored_line(row: &invoice_line::Model, recipient: &Recipient) -> pb::InvoiceL
         Kind::Tax => pb::LineKind::Tax,
     };
     let label = recipient.tax.as_ref().map_or("Tax", |tax| tax.label.as_str());
-    let rate = row.tax_rate.unwrap_or_default();
+    let rate = row.tax_rate.or(recipient.tax.as_ref().map(|tax| tax.rate.millionths)).unwrap_or_default();
     let description =
         if row.kind == Kind::Tax { format!("{label} {}", row.description) } else { row.description.clone() };
     pb::InvoiceLine {
@@ -383,13 +383,13 @@ pub fn invoice(row: &invoice::Model) -> Result<pb::Invoice, Error> {
 /// When what is stored cannot be read.
 pub fn whole_invoice(
     row: &invoice::Model,
+    recipient: &Recipient,
     lines: &[invoice_line::Model],
     payments: &[payment::Model],
     credit_notes: &[credit_note::Model],
 ) -> Result<pb::Invoice, Error> {
-    let to = recipient(row)?;
     Ok(pb::Invoice {
-        lines: lines.iter().map(|line| stored_line(line, &to)).collect(),
+        lines: lines.iter().map(|line| stored_line(line, recipient)).collect(),
         payments: payments.iter().map(payment).collect(),
         credit_notes: credit_notes.iter().map(credit_note).collect(),
         ..invoice(row)?

@@ -88,6 +88,7 @@ struct Opening {
     today: Option<Today>,
     standing: Standing,
     time_zone: String,
+    name: String,
 }
 
 impl Opening {
@@ -102,6 +103,7 @@ impl Opening {
             members_by_role: store::roles_kept(row)?,
             today: store::read_json(row.today.as_ref())?,
             time_zone: row.time_zone.clone(),
+            name: row.name.clone(),
         })
     }
 }
@@ -160,6 +162,11 @@ impl<'a, A> Unit<'a, A> {
     /// The organization that is locked or being made.
     pub fn scope(&self) -> Scope {
         self.scope
+    }
+
+    /// What the organization was called when it was locked.
+    pub fn organization_name(&self) -> &str {
+        &self.opening.name
     }
 
     /// Whether this is only asked, and nothing will be kept: then no secret is given either.

@@ -1,6 +1,7 @@
 //! The recount: nothing drifts by what people and time do, and whatever drifts behind the server's back is found and named.
 
 use chrono::TimeDelta;
+use tenantry::billing::invariants::Watch;
 use tenantry::pb::{self, CancellationMode, ChangeInvoicing, ChangeTiming, CreditNoteOutcome};
 use tonic::Code;
 
@@ -65,6 +66,21 @@ database_tests! {
         world.passes(TimeDelta::days(100)).await;
         ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
         assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn every_server_looks_by_itself_and_says_when_the_books_agree_again(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let ann = busy(&world).await;
+        let (app, mut watch) = (&world.servers[0].app, Watch::default());
+        let mut agrees = async || watch.look(&app.database, &app.policy).await.unwrap();
+        assert!(agrees().await);
+        // Round and round: of two looks one is at the end of a round, where there is nothing to see.
+        for (change, expected) in [("+ 5", false), ("- 5", true)] {
+            world.tampers(&format!("UPDATE subscription SET credit_minor = credit_minor {change}")).await;
+            agrees().await;
+            assert_eq!(agrees().await, expected, "{}", ann.organization_id);
+        }
         world.end().await;
     }
 

@@ -6,7 +6,7 @@ use tenantry::pb::{
 };
 use tonic::Code;
 
-use crate::harness::billing::{amounts, billed, moment, plan, seats};
+use crate::harness::billing::{PLANS, amounts, billed, moment, plan, seats};
 use crate::harness::finance::{numbers, on_top, within};
 use crate::harness::person::{Person, answer};
 use crate::harness::race::{at_once, spread};
@@ -529,6 +529,62 @@ database_tests! {
         let download = pb::DownloadInvoiceRequest { organization_id: ann.organization_id.clone(), invoice_id: draft.invoice_id, ..Default::default() };
         let refused = answer(ann.billing().download_invoice(download).await).unwrap_err();
         assert_eq!((refused.reason.as_str(), refused.metadata["state"].as_str()), ("INVOICE_NOT_OPEN", "DRAFT"));
+        world.end().await;
+    }
+
+    async fn what_is_downloaded_says_what_the_invoice_said_when_it_became_open(backend: Backend) {
+        let mut world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let ann = world.person("ann").founds("Acme Rockets").await;
+        service.taxes(&ann.organization_id, Some(on_top(210_000))).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { seats: Some(6), ..plan("team") }).await.unwrap();
+        let invoice = ann.invoices().await.pop().unwrap();
+        let note = service.corrects(&invoice, 1_210, CREDIT).await.unwrap().credit_note.unwrap();
+        // Everything changes afterwards: who sells, what the customer is called, how it is taxed.
+        world.setup.plans = Some(PLANS.replace("Tenantry B.V.", "Somebody Else Ltd."));
+        world.switches_policy_to("owner-billing").await;
+        let (ann, service) = (ann.at(world.channel()), world.service("billing"));
+        ann.tries_to_bill_to(&["name"], pb::BillingProfile { name: "Acme N.V.".into(), ..Default::default() }).await.unwrap();
+        service.taxes(&ann.organization_id, None).await.unwrap();
+        let download = async |credit_note_id: &str| {
+            let request = pb::DownloadInvoiceRequest {
+                organization_id: ann.organization_id.clone(),
+                invoice_id: invoice.invoice_id.clone(),
+                credit_note_id: credit_note_id.into(),
+            };
+            let file = answer(ann.billing().download_invoice(request).await).unwrap();
+            assert_eq!(file.content_type, "application/pdf");
+            let pdf = lopdf::Document::load_mem(&file.content).unwrap();
+            let pages: Vec<u32> = pdf.get_pages().keys().copied().collect();
+            (file.file_name, pdf.extract_text(&pages).unwrap().split_whitespace().collect::<String>())
+        };
+        let (name, text) = download("").await;
+        assert_eq!(name, format!("{}.pdf", invoice.printed_number));
+        for said in ["TenantryB.V.", "AcmeRockets", &invoice.printed_number, "Team", "Additionalseats", "20.00", "10.00", "VAT21%", "6.30", "EUR36.30"] {
+            assert!(text.contains(said), "{said} is not in {text}");
+        }
+        let (name, text) = download(&note.credit_note_id).await;
+        assert_eq!(name, format!("{}.pdf", note.printed_number));
+        for said in ["TenantryB.V.", "AcmeRockets", &note.printed_number, &invoice.printed_number, "Itwastoomuch", "2.10", "12.10"] {
+            assert!(text.contains(said), "{said} is not in {text}");
+        }
+        world.end().await;
+    }
+
+    async fn a_draft_says_what_it_would_come_to_by_now(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, _) = on_team(&world, 5).await;
+        ann.changes(seats(6)).await.unwrap();
+        for (treatment, total, rate) in [(Some(on_top(210_000)), 1_210, 210_000), (Some(within(90_000)), 1_000, 90_000), (None, 1_000, 0)] {
+            service.taxes(&ann.organization_id, treatment).await.unwrap();
+            let draft = ann.invoices().await.pop().unwrap();
+            assert_eq!((draft.state(), draft.total_minor, sum(&draft.lines)), (InvoiceState::Draft, total, total));
+            assert!(draft.lines.iter().all(|line| line.tax_rate_millionths == rate), "{draft:?}");
+        }
+        world.passes(TimeDelta::days(31)).await;
+        assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines), [1_000, 2_000, 1_000]);
+        assert_eq!(service.drifts().await, []);
         world.end().await;
     }
 

@@ -6,8 +6,8 @@ use tenantry::pb::{
 };
 use tonic::Code;
 
-use crate::harness::billing::{PLANS, amounts, billed, moment, plan, seats};
-use crate::harness::finance::numbers;
+use crate::harness::billing::{PLANS, add_on, amounts, billed, moment, plan, seats};
+use crate::harness::finance::{numbers, used};
 use crate::harness::person::{Person, answer};
 use crate::harness::race::{at_once, spread};
 use crate::harness::tenant::id_of;
@@ -277,6 +277,48 @@ database_tests! {
         assert_eq!(status(&ann).await, SubscriptionStatus::Active);
         ann.tries_to_reactivate("bob").await.unwrap();
         ann.changes(seats(10)).await.unwrap();
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn nothing_grows_by_a_back_door_while_payment_is_past_due(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, invoice) = on_team(&world, "ann").await;
+        let later = |wish: pb::UpdateSubscriptionRequest| pb::UpdateSubscriptionRequest { timing: ChangeTiming::PeriodEnd.into(), ..wish };
+        ann.changes(later(seats(50))).await.unwrap();
+        world.passes(TimeDelta::days(23)).await;
+        assert_eq!(status(&ann).await, SubscriptionStatus::PastDue);
+        // An add-on that costs nothing yet; and from a year to a month that costs more.
+        let refused = ann.changes(add_on("more_minutes", 1)).await.unwrap_err();
+        assert_eq!(refused.is(), (Code::FailedPrecondition, "SUBSCRIPTION_PAST_DUE"));
+        // What was scheduled before comes to nothing.
+        world.passes(TimeDelta::days(8)).await;
+        let renewed = ann.subscription().await.unwrap();
+        assert_eq!((renewed.seats, renewed.scheduled_change), (5, None));
+        assert_eq!(times(&world, &ann, "subscription.scheduled_change_dropped").await, 1);
+        // Everything that stands against a change is told, not the first alone.
+        let blocked = ann.previews(pb::UpdateSubscriptionRequest { seats: Some(251), ..add_on("parsecs", 1) }).await.unwrap();
+        let reasons: Vec<&str> = blocked.blockers.iter().map(|blocker| blocker.reason.as_str()).collect();
+        assert_eq!(reasons, ["SEATS_OUTSIDE_PLAN", "ADD_ON_NOT_FOUND", "SUBSCRIPTION_PAST_DUE"]);
+        // What shrinks may still be scheduled.
+        ann.changes(later(seats(2))).await.unwrap();
+        assert_eq!(invoice.number, 1);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn what_was_used_is_charged_when_dunning_ends_the_subscription(backend: Backend) {
+        let world = World::with(backend, ending_by("cancel")).await;
+        let service = world.service("billing");
+        let (ann, invoice) = on_team(&world, "ann").await;
+        ann.changes(add_on("more_minutes", 1)).await.unwrap();
+        service.records(&invoice, FAILED, 2_000, "bank 1").await.unwrap();
+        world.passes(TimeDelta::days(1)).await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 101_000, world.clock.now())]).await.unwrap();
+        world.passes(TimeDelta::days(21)).await;
+        assert_eq!(status(&ann).await, SubscriptionStatus::Canceled);
+        assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines), [70_000]);
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }

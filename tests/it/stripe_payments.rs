@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use ring::hmac;
+use sea_orm::EntityTrait as _;
 use serde_json::json;
 use tenantry::billing::provider::Provider;
 use tenantry::billing::provider::stripe::{Settings, Stripe};
 use tenantry::clock::Clock;
-use tenantry::pb::{self, InvoiceState, PaymentState, SubscriptionStatus};
+use tenantry::entity::payment_method;
+use tenantry::pb::{self, CancellationMode, InvoiceState, PaymentState, SubscriptionStatus};
 use tonic::Code;
 
-use crate::harness::billing::{billed, plan, seats};
+use crate::harness::billing::{add_on, amounts, billed, moment, plan, seats};
+use crate::harness::finance::used;
 use crate::harness::localstripe::{self, Localstripe};
 use crate::harness::person::{Person, answer};
 use crate::harness::plain_http;
@@ -81,23 +84,35 @@ impl Paying {
         self.fake.intents(payment.payment_id.parse().unwrap()).await.len()
     }
 
+    /// The provider's name for the only payment method.
+    async fn reference(&self) -> String {
+        let database = self.world.database().await;
+        let found = payment_method::Entity::find().one(&database).await.unwrap();
+        database.close().await.unwrap();
+        found.unwrap().reference
+    }
+
     fn webhook_address(&self) -> SocketAddr {
         self.world.servers[0].webhook_address.unwrap()
     }
 
     /// Sends an event about a payment, and gives the status with which it is answered.
     async fn tells(&self, event_id: &str, kind: &str, payment: &pb::Payment, secret: &str, age: i64) -> u16 {
-        let time = Clock::System.now().timestamp() - age;
-        let body = json!({
-            "id": event_id, "object": "event", "created": time, "type": kind,
-            "data": { "object": {
+        let object = json!({
                 "id": format!("pi_of_{}", payment.payment_id), "object": "payment_intent", "status": if kind.ends_with("succeeded") { "succeeded" } else { "requires_payment_method" },
                 "amount": payment.amount_minor, "amount_received": payment.amount_minor, "currency": "eur",
                 "metadata": { "payment_id": payment.payment_id },
                 "last_payment_error": { "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds", "message": "No." },
-            } },
-        })
-        .to_string();
+        });
+        self.tells_of(event_id, kind, &object, secret, age).await
+    }
+
+    /// Sends an event about anything, and gives the status with which it is answered.
+    async fn tells_of(&self, event_id: &str, kind: &str, object: &serde_json::Value, secret: &str, age: i64) -> u16 {
+        let time = Clock::System.now().timestamp() - age;
+        let event =
+            json!({ "id": event_id, "object": "event", "created": time, "type": kind, "data": { "object": object } });
+        let body = event.to_string();
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let tag = hmac::sign(&key, format!("{time}.{body}").as_bytes());
         let mut signature = format!("t={time},v1=");
@@ -380,6 +395,152 @@ database_tests! {
             references.push(invoice.payments[0].reference.clone());
         }
         assert_ne!(references[0], references[1]);
+        paying.world.end().await;
+    }
+
+    async fn what_is_too_little_to_be_collected_waits_for_the_next_invoice(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let (ann, service) = (&paying.ann, paying.world.service("billing"));
+        paying.adds(GOOD, false).await.unwrap();
+        ann.changes(plan("team")).await.unwrap();
+        paying.world.sweeps().await;
+        // Eight hours before the end of the period a seat costs 0.11, and Stripe takes 0.50 at least.
+        paying.world.passes(TimeDelta::days(31) - TimeDelta::hours(8)).await;
+        let foreseen = ann.previews(seats_now(6)).await.unwrap().outcome.unwrap();
+        let made = ann.changes(seats_now(6)).await.unwrap().outcome.unwrap();
+        assert_eq!((foreseen.invoice, made.invoice.as_ref(), made.lines[0].amount_minor), (None, None, 11));
+        assert_eq!(foreseen.next_invoice.unwrap().total_minor, 3_011);
+        paying.world.sweeps().await;
+        assert_eq!((paying.collections(), paying.status().await), (1, SubscriptionStatus::Active));
+        paying.world.passes(TimeDelta::hours(8)).await;
+        let renewed = ann.invoices().await.pop().unwrap();
+        assert_eq!((renewed.state(), renewed.paid_minor), (InvoiceState::Paid, 3_011));
+        // Credit leaves enough to be collected: 29.90 of 30.00 would leave 0.10.
+        service.corrects(&renewed, 2_990, pb::CreditNoteOutcome::CreditBalance).await.unwrap();
+        paying.world.passes(TimeDelta::days(28)).await;
+        let next = ann.invoices().await.pop().unwrap();
+        assert_eq!((next.state(), next.credit_applied_minor, next.paid_minor), (InvoiceState::Paid, 2_950, 50));
+        assert_eq!(ann.subscription().await.unwrap().credit_balance_minor, 40);
+        assert_eq!(service.drifts().await, []);
+        paying.world.end().await;
+    }
+
+    async fn the_last_invoice_is_not_waited_for_if_it_is_too_little(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let (ann, service) = (&paying.ann, paying.world.service("meetings"));
+        paying.adds(GOOD, false).await.unwrap();
+        ann.changes(plan("team")).await.unwrap();
+        ann.changes(add_on("more_minutes", 1)).await.unwrap();
+        paying.world.passes(TimeDelta::days(1)).await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 1_010, paying.world.clock.now())]).await.unwrap();
+        let last = ann.cancels(CancellationMode::NowWithoutCredit).await.unwrap().invoice.unwrap();
+        assert_eq!((last.total_minor, last.state()), (7, InvoiceState::Uncollectible));
+        paying.world.passes(TimeDelta::days(30)).await;
+        assert_eq!(paying.collections(), 1);
+        // It stands in nobody's way.
+        ann.changes(plan("team")).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(ann.invoices().await.pop().unwrap().state(), InvoiceState::Paid);
+        assert_eq!(service.drifts().await, []);
+        paying.world.end().await;
+    }
+
+    async fn of_thousandths_what_cards_cannot_pay_is_carried_over(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let ann = &paying.ann;
+        paying.adds(GOOD, false).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { currency_code: "KWD".into(), ..plan("team") }).await.unwrap();
+        let first = ann.invoices().await.remove(0);
+        // 6.125: five thousandths wait.
+        assert_eq!((amounts(&first.lines), first.total_minor), (vec![6_125, -5], 6_120));
+        paying.world.passes(TimeDelta::days(16)).await;
+        assert_eq!(ann.invoices().await[0].state(), InvoiceState::Paid);
+        let second = ann.changes(seats_now(6)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        assert_eq!((amounts(&second.lines), second.total_minor), (vec![5, 1_454, -9], 1_450));
+        paying.world.sweeps().await;
+        assert!(ann.invoices().await.iter().all(|invoice| invoice.state() != InvoiceState::Open));
+        paying.world.passes(TimeDelta::days(15)).await;
+        let third = ann.invoices().await.into_iter().find(|invoice| invoice.number == 3).unwrap();
+        assert_eq!((amounts(&third.lines), third.total_minor, third.state()), (vec![9, 6_125, 3_005, -9], 9_130, InvoiceState::Paid));
+        assert_eq!(paying.status().await, SubscriptionStatus::Active);
+        assert_eq!(paying.world.service("billing").drifts().await, []);
+        paying.world.end().await;
+    }
+
+    async fn what_happens_to_a_payment_method_at_the_provider_happens_here(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        paying.adds(EMPTY, false).await.unwrap();
+        paying.ann.changes(plan("team")).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.status().await, SubscriptionStatus::PastDue);
+        let collections = paying.collections();
+        let reference = paying.reference().await;
+        let card = json!({ "id": reference, "type": "card", "customer": null, "card": { "brand": "mastercard", "last4": "4444", "exp_month": 3, "exp_year": 2040 } });
+        assert_eq!(paying.tells_of("evt_1", "payment_method.automatically_updated", &card, WEBHOOK_SECRET, 0).await, 200);
+        let method = paying.methods().await.remove(0);
+        assert_eq!((method.brand.as_str(), method.last4.as_str(), method.expiry_month, method.expiry_year), ("mastercard", "4444", 3, 2040));
+        // The bank has given out another card: it is tried at once. As it is when somebody says again that it is to pay.
+        paying.world.sweeps().await;
+        assert_eq!(paying.collections(), collections + 1);
+        let request = pb::SetDefaultPaymentMethodRequest { organization_id: paying.ann.organization_id.clone(), payment_method_id: method.payment_method_id, ..Default::default() };
+        answer(paying.ann.billing().set_default_payment_method(request).await).unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.collections(), collections + 2);
+        // The same event once more, and one about a card that nobody here knows.
+        assert_eq!(paying.tells_of("evt_1", "payment_method.automatically_updated", &card, WEBHOOK_SECRET, 0).await, 200);
+        let unknown = json!({ "id": "pm_unknown", "type": "card", "customer": null });
+        assert_eq!(paying.tells_of("evt_2", "payment_method.detached", &unknown, WEBHOOK_SECRET, 0).await, 200);
+        paying.world.sweeps().await;
+        assert_eq!((paying.collections(), paying.methods().await.len()), (collections + 2, 1));
+        assert_eq!(paying.tells_of("evt_3", "payment_method.detached", &card, WEBHOOK_SECRET, 0).await, 200);
+        assert_eq!(paying.methods().await, []);
+        assert!(paying.world.events(&paying.ann.organization_id).await.contains(&"payment_method.removed".to_owned()));
+        paying.world.end().await;
+    }
+
+    async fn what_is_owed_after_the_end_is_asked_for_by_the_ladder(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let ann = &paying.ann;
+        paying.adds(EMPTY, false).await.unwrap();
+        ann.changes(plan("team")).await.unwrap();
+        ann.cancels(CancellationMode::NowWithoutCredit).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!((paying.status().await, paying.collections()), (SubscriptionStatus::Canceled, 1));
+        paying.world.passes(TimeDelta::days(2)).await;
+        paying.world.passes(TimeDelta::days(5)).await;
+        assert_eq!((paying.status().await, paying.collections()), (SubscriptionStatus::Canceled, 3));
+        paying.world.passes(TimeDelta::days(60)).await;
+        paying.world.passes(TimeDelta::days(60)).await;
+        let tried = paying.collections();
+        assert!((4..=5).contains(&tried), "{tried}");
+        assert_eq!(ann.changes(plan("team")).await.unwrap_err().reason, "SUBSCRIPTION_PAST_DUE");
+        paying.adds(GOOD, true).await.unwrap();
+        paying.world.sweeps().await;
+        ann.changes(plan("team")).await.unwrap();
+        paying.world.end().await;
+    }
+
+    /// A period and a retry are due, and somebody calls before the worker comes.
+    async fn one_payment_is_asked_for_though_two_reasons_come_together(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let ann = &paying.ann;
+        paying.adds(EMPTY, false).await.unwrap();
+        ann.changes(plan("team")).await.unwrap();
+        paying.world.passes(TimeDelta::days(30)).await;
+        // Unpaid by now, so that it needs another month that is past due when it ends.
+        paying.adds(GOOD, true).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.status().await, SubscriptionStatus::Active);
+        let end = moment(ann.subscription().await.unwrap().current_period_end_time);
+        paying.world.passes(end - TimeDelta::days(1) - paying.world.clock.now()).await;
+        paying.adds(EMPTY, true).await.unwrap();
+        ann.changes(seats_now(9)).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.status().await, SubscriptionStatus::PastDue);
+        paying.world.pass(TimeDelta::days(2));
+        ann.cancels(CancellationMode::PeriodEnd).await.unwrap();
+        let renewed = ann.invoices().await.pop().unwrap();
+        assert_eq!(renewed.payments.len(), 1);
         paying.world.end().await;
     }
 

@@ -161,6 +161,52 @@ database_tests! {
         world.end().await;
     }
 
+    async fn a_trial_can_be_ended_at_its_end_and_that_be_taken_back(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        for taken_back in [true, false] {
+            let ann = world.person("ann").founds("Acme").await;
+            ann.changes(plan("tried")).await.unwrap();
+            let ending = ann.cancels(CancellationMode::PeriodEnd).await.unwrap().subscription.unwrap();
+            assert_eq!((ending.status(), ending.end_time), (SubscriptionStatus::Trialing, ending.trial_end_time));
+            assert!(ending.cancel_at_period_end);
+            if taken_back {
+                assert!(!ann.resumes().await.unwrap().cancel_at_period_end);
+            }
+            world.passes(TimeDelta::days(14)).await;
+            let (status, invoices) = (ann.subscription().await.unwrap().status(), ann.invoices().await.len());
+            let expected = if taken_back { (SubscriptionStatus::Active, 1) } else { (SubscriptionStatus::Canceled, 0) };
+            assert_eq!((status, invoices), expected);
+        }
+        world.end().await;
+    }
+
+    async fn a_new_price_is_paid_from_when_somebody_moves_to_it(backend: Backend) {
+        let mut world = World::with(backend, billed()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(pb::UpdateSubscriptionRequest { seats: Some(6), ..plan("team") }).await.unwrap();
+        // The operator starts again with other prices, as the second version of the plan.
+        let dearer = PLANS.replacen("title = \"Team\"\n", "title = \"Team\"\nversion = 2\n", 1).replacen("base_price_minor = 2_000\nseat_price_minor = 1_000", "base_price_minor = 2_500\nseat_price_minor = 1_200", 1);
+        world.setup.plans = Some(dearer);
+        world.switches_policy_to("owner-billing").await;
+        let (ann, service) = (ann.at(world.channel()), world.service("billing"));
+        service.pays(&ann.invoices().await[0]).await;
+        // It renews, and has more seats, at the price that was agreed on.
+        world.passes(TimeDelta::days(31)).await;
+        assert_eq!(amounts(&ann.invoices().await[1].lines), [2_000, 1_000]);
+        service.pays(&ann.invoices().await[1]).await;
+        let more = ann.changes(seats(7)).await.unwrap();
+        assert_eq!((amounts(&more.outcome.unwrap().lines), more.subscription.unwrap().plan_version), (vec![1_000], 1));
+        // Until it is moved: what was paid for is given back as it was charged.
+        let newest = pb::UpdateSubscriptionRequest { latest_version: true, ..plan("team") };
+        let moved = ann.changes(newest).await.unwrap();
+        assert_eq!(amounts(&moved.outcome.unwrap().lines), [-2_000, -1_000, -1_000, 2_500, 2_400]);
+        assert_eq!(moved.subscription.unwrap().plan_version, 2);
+        world.passes(TimeDelta::days(28)).await;
+        assert_eq!(amounts(&ann.invoices().await[2].lines)[6..], [2_500, 2_400]);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
     async fn a_cancellation_can_be_taken_back_until_the_period_ends(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let ann = world.person("ann").founds("Acme").await;

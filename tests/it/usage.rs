@@ -283,6 +283,20 @@ database_tests! {
         world.end().await;
     }
 
+    async fn what_is_reported_before_the_worker_has_come_is_of_the_period_that_has_begun(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("meetings");
+        let ann = metered(&world).await;
+        let yearly = pb::UpdateSubscriptionRequest { billing_period: pb::BillingPeriod::Year.into(), timing: ChangeTiming::PeriodEnd.into(), ..plan("team") };
+        ann.changes(yearly).await.unwrap();
+        world.pass(on("02-06") - world.clock.now());
+        service.reports(&ann.organization_id, &[used("a", "minutes", 700, world.clock.now())]).await.unwrap();
+        world.passes(TimeDelta::days(90)).await;
+        assert_eq!(ann.metered_use("minutes", None).await, (700, 0));
+        assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(300));
+        world.end().await;
+    }
+
     async fn no_report_can_be_of_so_much_that_it_could_not_be_charged(backend: Backend) {
         let plans = PLANS.replace("unit_size = 10\nprices = [{ currency = \"EUR\", period = \"month\", unit_price_minor = 7 }]", "unit_size = 10\nprices = [{ currency = \"EUR\", period = \"month\", unit_price_minor = 900_000_000 }]");
         assert_ne!(plans, PLANS);

@@ -34,7 +34,9 @@ impl<'a> Account<'a> {
     ///
     /// As [`Account::load`].
     pub async fn of<A>(unit: &Unit<'a, A>) -> Result<Box<Self>, Error> {
-        Self::load(unit.transaction(), unit.app, unit.scope(), unit.now).await
+        let mut account = Self::load(unit.transaction(), unit.app, unit.scope(), unit.now).await?;
+        account.of_organization(unit.organization_name());
+        Ok(account)
     }
 
     /// Reads the account of an organization.
@@ -63,6 +65,7 @@ impl<'a> Account<'a> {
             stored: row.clone(),
             row,
             profile: None,
+            organization_name: String::new(),
             treatment: None,
             usage: Vec::new(),
             usage_before: Vec::new(),
@@ -97,7 +100,8 @@ impl<'a> Account<'a> {
             let lines = store::list_lines(connection, of, draft.invoice_id).await?;
             self.draft = Some(Draft {
                 invoice_id: draft.invoice_id,
-                lines: lines.into_iter().map(line).collect::<Result<_, _>>()?,
+                // What comes on top is figured anew.
+                lines: lines.into_iter().filter(|row| row.kind != Kind::Tax).map(line).collect::<Result<_, _>>()?,
                 created_at: draft.created_at,
                 changed: false,
             });

@@ -53,6 +53,7 @@ pub struct Account<'a> {
     stored: subscription::Model,
     before: Subscription,
     profile: Option<billing_profile::Model>,
+    organization_name: String,
     treatment: Option<TaxTreatment>,
     usage: Vec<usage_total::Model>,
     usage_before: Vec<usage_total::Model>,
@@ -129,6 +130,18 @@ impl Account<'_> {
         &self.row
     }
 
+    /// Says what the organization is called: invoices are written to it where nobody filled in a name.
+    pub fn of_organization(&mut self, name: &str) {
+        name.clone_into(&mut self.organization_name);
+    }
+
+    /// Has the invoice that is being collected figured anew.
+    pub fn refigure(&mut self) {
+        if let Some(draft) = self.draft.as_mut() {
+            draft.changed = true;
+        }
+    }
+
     /// How the organization is taxed.
     #[must_use]
     pub fn treatment(&self) -> Option<&TaxTreatment> {
@@ -157,6 +170,22 @@ impl Account<'_> {
         self.draft.as_ref().map_or(self.next_invoice_id, |draft| draft.invoice_id)
     }
 
+    fn circumstances(&self, seats: Usage, now: DateTime<Utc>) -> Circumstances<'_> {
+        let (billed_in, invoice_id) = (self.billed_in(), self.invoice_id());
+        Circumstances { catalogue: self.catalogue, seats, billed_in, invoice_id, now }
+    }
+
+    /// Everything that stands against a change.
+    #[must_use]
+    pub fn objections(&self, wish: &Wish, seats: Usage, now: DateTime<Utc>) -> Vec<Error> {
+        let mut objections = change::objections(&self.subscription, wish, self.circumstances(seats, now));
+        if self.subscription.status == Status::Canceled && self.owes(now) {
+            // To end and begin anew would else be a way to begin the time of grace anew.
+            objections.push(Error::SubscriptionPastDue { status: "CANCELED" });
+        }
+        objections
+    }
+
     /// Changes the subscription, and says what was decided and which invoice it made.
     ///
     /// # Errors
@@ -168,18 +197,10 @@ impl Account<'_> {
         seats: Usage,
         now: DateTime<Utc>,
     ) -> Result<(Decision, Option<usize>), Error> {
-        let at = Circumstances {
-            catalogue: self.catalogue,
-            seats,
-            billed_in: self.billed_in(),
-            invoice_id: self.invoice_id(),
-            now,
-        };
-        let mut decision = change::decide(&self.subscription, wish, at)?;
-        if self.subscription.status == Status::Canceled && self.owes(now) {
-            // To end and begin anew would else be a way to begin the time of grace anew.
-            return Err(Error::SubscriptionPastDue { status: "CANCELED" });
+        if let Some(objection) = self.objections(wish, seats, now).into_iter().next() {
+            return Err(objection);
         }
+        let mut decision = change::decide(&self.subscription, wish, self.circumstances(seats, now))?;
         let before = std::mem::replace(&mut self.subscription, decision.after.clone());
         self.changes.append(&mut decision.changes);
         self.add_lines(decision.lines.clone(), now)?;
@@ -317,7 +338,7 @@ impl Account<'_> {
             due_minor: row.due_minor(),
             currency_code: row.currency.clone(),
         });
-        let taxes = totals.taxes.into_iter().filter(|tax| !tax.rate.included).collect();
+        let taxes = totals.on_top();
         let (invoice_id, total) = (row.invoice_id, row.total_minor);
         self.invoices.push(Kept { row, lines, taxes, changed: true });
         let index = self.invoices.len() - 1;

@@ -7,6 +7,7 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Draft, Kept};
+use crate::billing::catalogue::Seller;
 use crate::billing::invoicing::{self, TaxTreatment, percent};
 use crate::billing::profile::Profile;
 use crate::billing::proration::{Item, Line, TaxRate};
@@ -20,20 +21,27 @@ use crate::operation::store::{read_json, write_json};
 use crate::operation::unit::Books;
 use crate::sql;
 
-/// To whom an invoice is written and how it is taxed, as it is kept with it.
+/// To whom an invoice is written, by whom and how it is taxed, as it is kept with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
     /// The billing profile.
     pub profile: Profile,
     /// How the organization is taxed.
     pub tax: Option<TaxTreatment>,
+    /// Who wrote it; none where an older version did not say.
+    #[serde(default)]
+    pub seller: Option<Seller>,
 }
 
 impl Account<'_> {
     /// What an invoice that becomes open now has to keep.
     pub(super) fn recipient(&self) -> Result<serde_json::Value, Error> {
-        let profile = read_json(self.profile.as_ref().map(|row| &row.profile))?.unwrap_or_default();
-        write_json(&Recipient { profile, tax: self.treatment.clone() })
+        let mut profile: Profile = read_json(self.profile.as_ref().map(|row| &row.profile))?.unwrap_or_default();
+        if profile.name.is_empty() {
+            // Nobody filled it in; an invoice to nobody is none.
+            profile.name.clone_from(&self.organization_name);
+        }
+        write_json(&Recipient { profile, tax: self.treatment.clone(), seller: Some(self.catalogue.seller.clone()) })
     }
 
     /// Writes what has become different, tells the unit of work what happened, and gives the subscription as it is stored then.
@@ -120,7 +128,7 @@ impl Account<'_> {
         put(unit, row).await?;
         let lines: Vec<(Line, Option<TaxRate>)> =
             draft.lines.iter().map(|line| (line.clone(), line.returned.map(|returned| returned.rate))).collect();
-        put_lines(unit, draft.invoice_id, &lines, &[]).await
+        put_lines(unit, draft.invoice_id, &lines, &totals.on_top()).await
     }
 }
 

@@ -3,11 +3,13 @@
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::auth::scope::Scope;
 use crate::billing::account::not_open;
 use crate::billing::{printing, shown, store};
 use crate::entity::invoice::{self, State};
 use crate::error::{Billing, Error};
 use crate::fields::Fields;
+use crate::operation::store::read_json;
 use crate::operation::{Query, Reader};
 use crate::page::Page;
 use crate::pb::{self, InvoiceState};
@@ -82,7 +84,13 @@ pub(super) async fn whole(
     let lines = store::list_lines(connection, row.organization_id, row.invoice_id).await?;
     let payments = store::list_payments(connection, row).await?;
     let credit_notes = store::list_credit_notes(connection, row).await?;
-    shown::whole_invoice(row, &lines, &payments, &credit_notes)
+    let mut recipient = shown::recipient(row)?;
+    if row.state == State::Draft {
+        // It is taxed as the organization is by now.
+        let profile = store::find_profile(connection, Scope::of_newcomer(row.organization_id)).await?;
+        recipient.tax = read_json(profile.as_ref().and_then(|profile| profile.tax.as_ref()))?;
+    }
+    shown::whole_invoice(row, &recipient, &lines, &payments, &credit_notes)
 }
 
 pub(super) struct DownloadInvoice {

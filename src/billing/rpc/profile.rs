@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::auth::scope::Scope;
+use crate::billing::account::Account;
 use crate::billing::invoicing::TaxTreatment;
 use crate::billing::profile::{PATHS, Profile};
 use crate::billing::proration::TaxRate;
@@ -142,6 +143,9 @@ impl Command for SetTaxTreatment {
         };
         store::put_profile(unit.transaction(), row.clone()).await?;
         unit.record(Change::BillingProfileUpdated { fields: vec!["tax_treatment".to_owned()] });
+        let mut account = Account::of(unit).await?;
+        account.refigure();
+        account.save(unit).await?;
         Ok(pb::SetTaxTreatmentResponse { billing_profile: Some(shown(unit.scope(), profile, Some(&row))?) })
     }
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::billing::calendar::Span;
 use crate::billing::seats::Usage;
 use crate::billing::{ledger, shown, store};
 use crate::entity::invoice_line::Kind;
@@ -87,7 +88,7 @@ impl Query for ListSeatEntries {
                 // of the period, or when somebody came to it.
                 seats
                     .then_some(if line.prorated {
-                        ledger::Explained::Change(line.period_start)
+                        ledger::Explained::Change(Span { start: line.period_start, end: line.period_end })
                     } else {
                         ledger::Explained::Until(invoice.finalized_at.unwrap_or(reader.now))
                     })

@@ -164,24 +164,31 @@ impl Query for Preview {
         let catalogue = &reader.app.catalogue;
         let mut account = Account::load(reader.connection(), reader.app, reader.scope, reader.now).await?;
         let seats = super::seat_usage(reader).await?;
+        account.of_organization(&reader.organization()?.name);
         account.catch_up(seats.used(), reader.now)?;
         let seats = Usage { total: account.subscription.seats, ..seats };
         let mut changed = account.clone();
-        let mut blockers = Vec::new();
-        let decided = if says_something(&self.wish) {
-            match changed.change(&self.wish, seats, reader.now) {
-                Ok(decided) => Some(decided),
-                Err(error) if error.is_precondition() => {
-                    let (reason, message) = error.told();
-                    blockers.push(pb::ChangeBlocker { reason: reason.to_owned(), message });
-                    changed = account;
-                    None
+        let (mut decided, mut objections) = (None, Vec::new());
+        if says_something(&self.wish) {
+            objections = account.objections(&self.wish, seats, reader.now);
+            if objections.is_empty() {
+                match changed.change(&self.wish, seats, reader.now) {
+                    Ok(done) => decided = Some(done),
+                    Err(objection) => objections.push(objection),
                 }
-                Err(error) => return Err(error),
             }
-        } else {
-            None
-        };
+        }
+        if let Some(fault) = objections.iter().position(|objection| !objection.is_precondition()) {
+            return Err(objections.swap_remove(fault));
+        }
+        if !objections.is_empty() {
+            changed = account;
+        }
+        let blockers = objections.iter().map(|objection| {
+            let (reason, message) = objection.told();
+            pb::ChangeBlocker { reason: reason.to_owned(), message }
+        });
+        let blockers = blockers.collect();
         let outcome = outcome(&changed, decided.as_ref(), seats.used(), reader.scope)?;
         let subscription = shown::shown(changed.row(), &changed.subscription, catalogue, reader.now);
         Ok(pb::PreviewSubscriptionChangeResponse { subscription: Some(subscription), outcome: Some(outcome), blockers })

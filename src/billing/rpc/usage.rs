@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::app::App;
-use crate::billing::account::subscription_of;
+use crate::billing::account::{Account, subscription_of};
 use crate::billing::catalogue::{Aggregation, Terms};
 use crate::billing::money::MOST;
 use crate::billing::subscription::{self, Granted, Held, Status, Subscription};
@@ -67,7 +67,14 @@ impl Command for ReportUsage {
     }
 
     async fn run(&self, unit: &mut Unit<'_, Trusted>) -> Result<Self::Response, Error> {
-        let row = store::load(unit.transaction(), unit.scope()).await?;
+        let mut row = store::load(unit.transaction(), unit.scope()).await?;
+        if row.due_at.is_some_and(|due_at| due_at <= unit.now) {
+            // What is used now is of the period that has begun, whether the worker has come by or not.
+            let mut account = Account::of(unit).await?;
+            let used = unit.seats().await?.used();
+            account.catch_up(used, unit.now)?;
+            row = account.save(unit).await?;
+        }
         let subscription = subscription_of(&row, &unit.app.catalogue, unit.now)?;
         let ids: Vec<&str> = self.reports.iter().map(|report| report.id.as_str()).collect();
         let known = metering::find_reports(unit.transaction(), unit.scope(), &ids).await?;

@@ -442,6 +442,7 @@ impl Simulated {
     }
 
     async fn reports_usage(&mut self, now: Time) {
+        self.account.catch_up(now);
         let oldest = self.account.anchor().max(now - 34 * DAY);
         let mut reports = Vec::new();
         for _ in 0..self.chance.of(1, 3) {
