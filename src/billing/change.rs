@@ -209,7 +209,7 @@ fn resolve(
     let other_plan = target.terms.plan_id != current.terms.plan_id || before.status == Status::Canceled;
     target.seats = match wish.seats {
         Some(seats) => seats,
-        None if other_plan => target.terms.included_seats.max(at.seats.used()),
+        None if other_plan => unsaid_seats(&target.terms, current, before.status, at.seats.used()),
         None => current.seats,
     };
     against.extend(at.seats.change_total(&target.terms, target.seats).err());
@@ -229,6 +229,13 @@ fn resolve(
     against.extend(target.yearly().err());
     against.extend(target.is_billable(at.billed_in).err());
     Some(target)
+}
+
+/// The seats with another plan where none are wished for: what it includes, or is used; while payment is overdue, no more than
+/// there are, so that a smaller plan is not growth.
+fn unsaid_seats(terms: &Terms, current: &Target, status: Status, used: i64) -> i64 {
+    let most = if super::seats::may_grow(status).is_err() { current.seats.max(terms.minimum_seats) } else { i64::MAX };
+    terms.included_seats.min(most).max(used)
 }
 
 /// An add-on in the quantity that is wished for; nothing where none is wished for of what is not had.
@@ -581,7 +588,7 @@ pub fn apply_scheduled(
     let current = Target::of(subscription);
     let mut target = current.clone();
     if let Some(terms) = scheduled.terms {
-        target.seats = terms.included_seats.max(used);
+        target.seats = unsaid_seats(&terms, &current, subscription.status, used);
         target.add_ons = moved(&target.add_ons, &current.terms, &terms, catalogue);
         target.terms = terms;
     }

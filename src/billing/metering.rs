@@ -124,11 +124,10 @@ pub async fn count<A>(
             |total| Span { start: total.period_start, end: total.period_end },
         );
         let aggregation = aggregations.get(report.meter.as_str()).copied().unwrap_or_default();
-        let held = metered(subscription, &report.meter);
         let empty = Counted { period, aggregation, free: 0, used: 0 };
         let counted = by_period.entry((report.meter.clone(), period.start)).or_insert(empty);
         // Late for the time before the add-on was had: counted, and not charged.
-        let free = held.is_some_and(|held| held.since.is_some_and(|since| at < since));
+        let free = is_free(subscription, &report.meter, at);
         let sum = if free { &mut counted.free } else { &mut counted.used };
         *sum = aggregation.of(*sum, report.quantity);
     }
@@ -146,6 +145,13 @@ struct Counted {
     /// Of the time before the add-on was had.
     free: i64,
     used: i64,
+}
+
+/// Whether what was used of a meter then is not charged: its add-ons are had only since.
+fn is_free(subscription: &Subscription, meter: &str, at: DateTime<Utc>) -> bool {
+    let mut of_meter =
+        subscription.agreement.add_ons.iter().filter(|held| held.terms.meter.as_deref() == Some(meter)).peekable();
+    of_meter.peek().is_some() && of_meter.all(|held| held.since.is_some_and(|since| at < since))
 }
 
 /// The add-on that charges a meter.

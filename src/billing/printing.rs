@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::account::Recipient;
-use super::catalogue::{Catalogue, Seller};
+use super::account::{Issuer, Recipient};
+use super::catalogue::Catalogue;
 use super::document::{Document, Kind, Line, Party, Status, Tax, render};
 use super::invoicing::{self, Taxable, percent};
 use super::money::Currency;
@@ -90,7 +90,7 @@ fn blank(
     number: String,
 ) -> Result<Document, Error> {
     let currency = Currency::parse(&row.currency).ok_or(Error::defect("an invoice in no currency"))?;
-    let seller = recipient.seller.as_ref().unwrap_or(&catalogue.seller);
+    let seller = &recipient.seller.clone().unwrap_or_else(|| Issuer::from(&catalogue.seller));
     let mut notes: Vec<String> = recipient.tax.iter().map(|tax| tax.note.clone()).collect();
     notes.retain(|note| !note.is_empty());
     notes.extend(seller.notes.iter().cloned());
@@ -106,7 +106,7 @@ fn blank(
         purchase_order_number: recipient.profile.purchase_order_number.clone(),
         refers_to: None,
         logo: catalogue.logo.clone(),
-        accent: seller.accent(),
+        accent: catalogue.seller.accent(),
         currency,
         lines: Vec::new(),
         taxes: Vec::new(),
@@ -156,7 +156,7 @@ pub(super) fn taxable(line: &invoice_line::Model) -> Option<Taxable> {
     (line.kind != LineKind::Tax).then_some(of)
 }
 
-fn party_of_seller(seller: &Seller) -> Party {
+fn party_of_seller(seller: &Issuer) -> Party {
     Party {
         name: seller.name.clone(),
         address_lines: seller.address.clone(),

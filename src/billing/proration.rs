@@ -177,26 +177,33 @@ impl Lot {
         self.tax = Some(Taxed { rate, tax_minor: Some(still_there - back) });
         Ok(Some(Returned { invoice_id: Some(self.invoice_id), rate, tax_minor: -back }))
     }
+}
 
-    /// Is worth less from now on, by this part of a whole: never rounded up, so that many lots together are not worth more than
-    /// the rest of the whole.
-    ///
-    /// # Errors
-    ///
-    /// When the whole is nothing.
-    pub fn write_down(&mut self, part: i64, whole: i64) -> Result<(), TooLarge> {
-        let rest = i128::from(whole) - i128::from(part);
-        let of = |amount: i64| {
-            let left = (i128::from(amount) * rest).checked_div(whole.into()).ok_or(TooLarge)?;
-            i64::try_from(left).map_err(|_| TooLarge)
-        };
-        if let Some(Taxed { rate, tax_minor }) = self.tax {
-            let tax = tax_minor.map_or_else(|| rate.floor(self.amount_minor), Ok)?;
-            self.tax = Some(Taxed { rate, tax_minor: Some(of(tax)?) });
+/// Makes lots worth less, by this part of a whole: together never rounded up, so that they are not worth more than the rest of
+/// the whole.
+///
+/// # Errors
+///
+/// When the whole is nothing.
+pub fn write_down<'a>(lots: impl Iterator<Item = &'a mut Lot>, part: i64, whole: i64) -> Result<(), TooLarge> {
+    let rest = i128::from(whole) - i128::from(part);
+    // By the sums until each, so that no more than one rounding is lost.
+    let keep = |of: i64, (sum, kept): &mut (i128, i128)| {
+        *sum += i128::from(of);
+        let until = (*sum * rest).checked_div(whole.into()).ok_or(TooLarge)?;
+        let own = i64::try_from(until - *kept).map_err(|_| TooLarge);
+        *kept = until;
+        own
+    };
+    let (mut amounts, mut taxes) = ((0, 0), (0, 0));
+    for lot in lots {
+        if let Some(Taxed { rate, tax_minor }) = lot.tax {
+            let tax = tax_minor.map_or_else(|| rate.floor(lot.amount_minor), Ok)?;
+            lot.tax = Some(Taxed { rate, tax_minor: Some(keep(tax, &mut taxes)?) });
         }
-        self.amount_minor = of(self.amount_minor)?;
-        Ok(())
+        lot.amount_minor = keep(lot.amount_minor, &mut amounts)?;
     }
+    Ok(())
 }
 
 /// Shares the tax of an invoice among what it charged in advance, by amount: all of them together have no more than all of it.
@@ -493,7 +500,7 @@ mod tests {
                 if let (Some(percent), Some((of, (_, left)))) = (note, invoices.iter_mut().next_back()) {
                     let part = *left * percent / 100;
                     if part > 0 {
-                        lots.iter_mut().filter(|lot| lot.invoice_id == *of).for_each(|lot| lot.write_down(part, *left).unwrap());
+                        write_down(lots.iter_mut().filter(|lot| lot.invoice_id == *of), part, *left).unwrap();
                         *left -= part;
                     }
                 }

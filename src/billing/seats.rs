@@ -1,7 +1,6 @@
 //! The seat rule: used = active members + pending invitations that have not expired, and no call makes it pass the total.
 
 use crate::billing::catalogue::Terms;
-use crate::entity::organization;
 use crate::entity::subscription::Status;
 use crate::error::Error;
 
@@ -17,17 +16,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// The seats of an organization of whose pending invitations this many have expired.
-    #[must_use]
-    pub fn of(organization: &organization::Model, expired: i64) -> Self {
-        Self {
-            total: organization.seats_total,
-            members: organization.active_members,
-            // The two may have been read one after the other.
-            pending: (organization.pending_invitations - expired).max(0),
-        }
-    }
-
     /// The seats in use.
     #[must_use]
     pub fn used(self) -> i64 {

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::account::{Foreseen, Recipient, subscription_of};
 use super::catalogue::{AddOn, AddOnKind, Catalogue, Grant, Period, Plan, Price, Proration};
-use super::invoicing::{TaxTreatment, rate_of};
-use super::proration::{Item, Line};
+use super::invoicing::{self, Tax, TaxTreatment, Taxable, rate_of};
+use super::proration::{Item, Line, TaxRate};
 use super::seats::Usage;
 use super::subscription::{Held, Scheduled, Status, Subscription};
 use crate::app::App;
@@ -287,6 +287,17 @@ fn stored_line(row: &invoice_line::Model, recipient: &Recipient) -> pb::InvoiceL
     }
 }
 
+/// The taxes that come on top, as the lines that they will be.
+fn tax_lines<'a>(taxes: &'a [Tax], label: &'a str) -> impl Iterator<Item = pb::InvoiceLine> + 'a {
+    taxes.iter().filter(|tax| !tax.rate.included).map(move |tax| pb::InvoiceLine {
+        kind: pb::LineKind::Tax.into(),
+        description: format!("{label} {}", super::invoicing::percent(tax.rate.millionths)),
+        amount_minor: tax.tax_minor,
+        tax_rate_millionths: i32::try_from(tax.rate.millionths).unwrap_or_default(),
+        ..pb::InvoiceLine::default()
+    })
+}
+
 /// An invoice that is only foreseen.
 #[must_use]
 pub fn foreseen(
@@ -298,15 +309,7 @@ pub fn foreseen(
     let totals = &next.totals;
     let mut lines: Vec<pb::InvoiceLine> = next.lines.iter().map(|one| line(one, treatment)).collect();
     let label = treatment.map_or("Tax", |treatment| treatment.label.as_str());
-    for tax in totals.taxes.iter().filter(|tax| !tax.rate.included) {
-        lines.push(pb::InvoiceLine {
-            kind: pb::LineKind::Tax.into(),
-            description: format!("{label} {}", super::invoicing::percent(tax.rate.millionths)),
-            amount_minor: tax.tax_minor,
-            tax_rate_millionths: i32::try_from(tax.rate.millionths).unwrap_or_default(),
-            ..pb::InvoiceLine::default()
-        });
-    }
+    lines.extend(tax_lines(&totals.taxes, label));
     pb::Invoice {
         organization_id: scope.organization_id().to_string(),
         state: pb::InvoiceState::Draft.into(),
@@ -388,8 +391,23 @@ pub fn whole_invoice(
     payments: &[payment::Model],
     credit_notes: &[credit_note::Model],
 ) -> Result<pb::Invoice, Error> {
+    let mut shown: Vec<pb::InvoiceLine> = lines.iter().map(|line| stored_line(line, recipient)).collect();
+    if let Some(treatment) = recipient.tax.as_ref().filter(|_| row.state == State::Draft) {
+        // What comes on top becomes a line when the invoice becomes open.
+        let rate = |line: &invoice_line::Model| {
+            let own =
+                line.tax_rate.zip(line.tax_included).map(|(millionths, included)| TaxRate { millionths, included });
+            own.or(Some(treatment.rate))
+        };
+        let taxes = invoicing::taxes(lines.iter().map(|line| Taxable {
+            amount_minor: line.amount_minor,
+            rate: rate(line),
+            returned_minor: line.returned_tax_minor,
+        }))?;
+        shown.extend(tax_lines(&taxes, &treatment.label));
+    }
     Ok(pb::Invoice {
-        lines: lines.iter().map(|line| stored_line(line, recipient)).collect(),
+        lines: shown,
         payments: payments.iter().map(payment).collect(),
         credit_notes: credit_notes.iter().map(credit_note).collect(),
         ..invoice(row)?

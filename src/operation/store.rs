@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef, Select,
+    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, JoinType, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, RelationDef, Select,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::auth::policy::RolePolicy;
 use crate::auth::policy::custom::CustomRole;
 use crate::auth::scope::Scope;
+use crate::billing::seats::Usage;
 use crate::entity::{custom_role, invitation, membership, organization, seat_entry};
 use crate::error::Error;
 use crate::organization::days::{self, Tally};
@@ -232,15 +233,26 @@ pub async fn release_some(
     Ok(())
 }
 
-/// Counts the invitations that have expired and are still counted as holding a seat: for readers, who take no lock.
-pub async fn count_expired(connection: &impl ConnectionTrait, scope: Scope, now: DateTime<Utc>) -> Result<i64, Error> {
-    use invitation::Column as C;
-    let count = invitation::Entity::find()
-        .filter(C::OrganizationId.eq(scope.organization_id()))
-        .filter(expired_with_seat(now))
-        .count(connection)
+/// How the seats of an organization are used, for readers, who take no lock: counters and what has expired of them in one
+/// statement, so that nobody takes an invitation off the books in between.
+pub async fn find_usage(connection: &impl ConnectionTrait, scope: Scope, now: DateTime<Utc>) -> Result<Usage, Error> {
+    use {invitation::Column as I, organization::Column as O};
+    let expired = Query::select()
+        .expr(Expr::cust("count(*)"))
+        .from(invitation::Entity)
+        .and_where(I::OrganizationId.eq(scope.organization_id()))
+        .cond_where(expired_with_seat(now))
+        .to_owned();
+    let found: Option<(i64, i64, i64, i64)> = organization::Entity::find_by_id(scope.organization_id())
+        .select_only()
+        .columns([O::SeatsTotal, O::ActiveMembers, O::PendingInvitations])
+        .expr_as(SimpleExpr::SubQuery(None, Box::new(expired.into())), "expired")
+        .into_tuple()
+        .one(connection)
         .await?;
-    sql::counted(count)
+    let organization_id = scope.organization_id();
+    let (total, members, pending, expired) = found.ok_or(Error::OrganizationNotFound { organization_id })?;
+    Ok(Usage { total, members, pending: pending - expired })
 }
 
 /// Whether an invitation has expired and is still counted as holding a seat.

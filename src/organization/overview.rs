@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, Order, Query, SelectStatement};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryResult, QuerySelect as _,
@@ -16,7 +15,6 @@ use crate::entity::{
 };
 use crate::error::Error;
 use crate::membership::joining;
-use crate::operation::store::expired_with_seat;
 use crate::pb;
 
 /// What stands in other rows than the organization's own, at an instant.
@@ -30,8 +28,6 @@ pub struct Head {
     pub billing_profile: Option<serde_json::Value>,
     /// How many members are suspended.
     pub suspended_members: i64,
-    /// How many invitations have expired and are still counted as holding a seat.
-    pub expired_invitations: i64,
     /// How many requests to join wait.
     pub pending_join_requests: i64,
     /// How many invitations there ever were: none, or some.
@@ -47,7 +43,6 @@ impl FromQueryResult for Head {
             settings: row.try_get(pre, "settings")?,
             billing_profile: row.try_get(pre, "profile")?,
             suspended_members: row.try_get(pre, "suspended_members")?,
-            expired_invitations: row.try_get(pre, "expired_invitations")?,
             pending_join_requests: row.try_get(pre, "pending_join_requests")?,
             some_invitations: row.try_get(pre, "some_invitations")?,
             some_payment_methods: row.try_get(pre, "some_payment_methods")?,
@@ -56,8 +51,8 @@ impl FromQueryResult for Head {
 }
 
 /// Reads all of it in one round trip. Each count walks a partial index that has just the rows that are counted.
-pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime<Utc>) -> Result<Head, Error> {
-    use {invitation::Column as I, join_request::Column as J, membership::Column as M};
+pub async fn head(connection: &impl ConnectionTrait, scope: Scope) -> Result<Head, Error> {
+    use {join_request::Column as J, membership::Column as M};
     let id = scope.organization_id();
     let of = subscription::Column::OrganizationId;
     let settings: RelationDef = subscription::Entity::belongs_to(organization_settings::Entity)
@@ -69,7 +64,6 @@ pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime
         .to(billing_profile::Column::OrganizationId)
         .into();
     let suspended = count_of(membership::Entity).and_where(M::OrganizationId.eq(id)).to_owned();
-    let expired = count_of(invitation::Entity).and_where(I::OrganizationId.eq(id)).to_owned();
     let waiting = count_of(join_request::Entity).and_where(J::OrganizationId.eq(id)).to_owned();
     let found = subscription::Entity::find_by_id(id)
         .join(JoinType::LeftJoin, settings)
@@ -81,7 +75,6 @@ pub async fn head(connection: &impl ConnectionTrait, scope: Scope, now: DateTime
             counted(suspended.clone().and_where(Expr::cust("membership.suspended_at IS NOT NULL"))),
             "suspended_members",
         )
-        .expr_as(counted(expired.clone().cond_where(expired_with_seat(now))), "expired_invitations")
         .expr_as(counted(waiting.clone().and_where(joining::is_pending())), "pending_join_requests")
         .expr_as(counted(&one_invitation(scope)), "some_invitations")
         .expr_as(

@@ -55,6 +55,28 @@ async fn invited(by: &Person, email: &str) -> Sent {
     sent.into_iter().next().expect("one invitation")
 }
 
+/// Readers take no lock: what they count and what has expired of it must be of one moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_while_expired_invitations_are_taken_off_the_books_sees_them_on_none() {
+    let world =
+        World::with(Backend::Postgres, Setup { plans: Some(plans_with_seats(50)), servers: 2, ..Setup::default() })
+            .await;
+    let ann = world.person("ann").founds("Acme").await;
+    for round in 0..10 {
+        let emails: Vec<String> = (0..5).map(|number| format!("r{round}n{number}@example.com")).collect();
+        ann.invites(&emails.iter().map(String::as_str).collect::<Vec<_>>(), "member").await;
+        world.pass(TimeDelta::days(8));
+        let sweeps = world.sweeps();
+        let reads = at_once((0..12).map(|number| {
+            let person = spread(&world, &ann, number);
+            async move { person.seats().await }
+        }));
+        let ((), seen) = tokio::join!(sweeps, reads);
+        assert_eq!(seen, vec!["1 / 50 seats"; 12]);
+    }
+    world.end().await;
+}
+
 database_tests! {
     async fn of_fifty_invited_at_once_ten_get_the_ten_free_seats(backend: Backend) {
         let world = world_with_seats(backend, 12).await;

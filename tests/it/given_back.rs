@@ -192,6 +192,41 @@ database_tests! {
         world.end().await;
     }
 
+    async fn what_is_lost_with_an_invoice_is_not_given_back_by_the_one_that_its_credit_paid(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, first) = on_team(&world, 13).await;
+        assert_eq!(first.total_minor, 10_000);
+        let to_business = pb::UpdateSubscriptionRequest {
+            timing: ChangeTiming::Now.into(),
+            invoicing: ChangeInvoicing::Now.into(),
+            seats: Some(20),
+            ..plan("business")
+        };
+        // All of the first, which nobody has paid, pays a half of the second.
+        let second = ann.changes(pb::UpdateSubscriptionRequest { seats: Some(28), ..to_business }).await.unwrap().outcome.unwrap().invoice.unwrap();
+        assert_eq!((amounts(&second.lines), second.total_minor), (vec![-2_000, -8_000, 10_000, 9_600], 9_600));
+        service.pays(&ann.invoice(&second.invoice_id).await).await;
+        service.gives_up(&first).await.unwrap();
+        let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
+        assert_eq!(last.total_minor, -9_600);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn credit_of_what_is_given_up_pays_that_before_anything_older(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, older) = on_team(&world, 5).await;
+        let newer = ann.changes(seats_now(8)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        ann.changes(seats_at_once(6)).await.unwrap();
+        let newer = service.gives_up(&ann.invoice(&newer.invoice_id).await).await.unwrap();
+        assert_eq!((newer.state(), newer.credit_applied_minor, newer.due_minor), (InvoiceState::Uncollectible, 2_000, 1_000));
+        assert_eq!(ann.invoice(&older.invoice_id).await.due_minor, 2_000);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
     async fn the_database_itself_refuses_to_give_back_more_than_was_charged(backend: Backend) {
         let world = World::with(backend, billed()).await;
         on_team(&world, 5).await;

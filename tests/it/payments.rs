@@ -308,6 +308,21 @@ database_tests! {
         world.end().await;
     }
 
+    async fn a_smaller_plan_is_no_growth_whatever_seats_it_includes(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(pb::UpdateSubscriptionRequest { seats: Some(3), ..plan("team") }).await.unwrap();
+        ann.changes(plan("free")).await.unwrap();
+        world.passes(TimeDelta::days(23)).await;
+        assert_eq!(status(&ann).await, SubscriptionStatus::PastDue);
+        // The free plan includes four, and there are three.
+        world.passes(TimeDelta::days(8)).await;
+        let free = ann.subscription().await.unwrap();
+        assert_eq!((free.plan_id.as_str(), free.seats), ("free", 3));
+        assert_eq!(ann.invoices().await.len(), 1);
+        world.end().await;
+    }
+
     async fn what_was_used_is_charged_when_dunning_ends_the_subscription(backend: Backend) {
         let world = World::with(backend, ending_by("cancel")).await;
         let service = world.service("billing");

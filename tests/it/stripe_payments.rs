@@ -425,6 +425,22 @@ database_tests! {
         paying.world.end().await;
     }
 
+    async fn what_is_left_and_too_little_to_be_collected_holds_nobody_up(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let (ann, service) = (&paying.ann, paying.world.service("billing"));
+        paying.adds(EMPTY, false).await.unwrap();
+        ann.changes(plan("team")).await.unwrap();
+        paying.world.sweeps().await;
+        assert_eq!(paying.status().await, SubscriptionStatus::PastDue);
+        service.records(&ann.invoices().await[0], PaymentState::Succeeded, 1_970, "bank 1").await.unwrap();
+        paying.world.passes(TimeDelta::days(2)).await;
+        let invoice = ann.invoices().await.remove(0);
+        assert_eq!((invoice.state(), invoice.due_minor), (InvoiceState::Uncollectible, 30));
+        assert_eq!(paying.status().await, SubscriptionStatus::Active);
+        assert_eq!(service.drifts().await, []);
+        paying.world.end().await;
+    }
+
     async fn the_last_invoice_is_not_waited_for_if_it_is_too_little(backend: Backend) {
         let paying = Paying::begin(backend, 1).await;
         let (ann, service) = (&paying.ann, paying.world.service("meetings"));

@@ -297,6 +297,52 @@ database_tests! {
         world.end().await;
     }
 
+    async fn to_end_a_subscription_and_begin_another_gains_nothing_either(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = metered(&world).await;
+        for round in 0..3 {
+            world.passes(TimeDelta::hours(1)).await;
+            service.reports(&ann.organization_id, &[used(&format!("r{round}"), "minutes", 1_000, world.clock.now())]).await.unwrap();
+            ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+            ann.changes(pb::UpdateSubscriptionRequest { add_ons: add_on("more_minutes", 1).add_ons, ..plan("team") }).await.unwrap();
+            assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(0));
+        }
+        // 3,000 used, 1,000 included, at 7 for 10: all of it charged when each ended.
+        let lines = ann.invoices().await.into_iter().flat_map(|invoice| invoice.lines);
+        let charged: i64 = lines.filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).sum();
+        assert_eq!(charged, 1_400);
+        // What was paid for has ended by then: a new count.
+        world.passes_to("2026-02-06T12:00:00Z").await;
+        assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(1_000));
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn a_second_add_on_of_a_meter_does_not_wipe_what_the_first_has_to_charge(backend: Backend) {
+        let second = r#"
+[[add_ons]]
+add_on = "even_more_minutes"
+title = "Minutes for less"
+kind = "metered"
+plans = ["team"]
+meter = "minutes"
+included = 1_000
+unit_size = 10
+prices = [{ currency = "EUR", period = "month", unit_price_minor = 5 }]
+
+[[meters]]"#;
+        let world = World::with(backend, Setup { plans: Some(PLANS.replacen("[[meters]]", second, 1)), ..billed() }).await;
+        let service = world.service("meetings");
+        let ann = metered(&world).await;
+        world.passes(TimeDelta::days(20)).await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 2_000, world.clock.now())]).await.unwrap();
+        ann.changes(add_on("even_more_minutes", 1)).await.unwrap();
+        world.passes(TimeDelta::days(11)).await;
+        assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines)[0], 700);
+        world.end().await;
+    }
+
     async fn no_report_can_be_of_so_much_that_it_could_not_be_charged(backend: Backend) {
         let plans = PLANS.replace("unit_size = 10\nprices = [{ currency = \"EUR\", period = \"month\", unit_price_minor = 7 }]", "unit_size = 10\nprices = [{ currency = \"EUR\", period = \"month\", unit_price_minor = 900_000_000 }]");
         assert_ne!(plans, PLANS);
@@ -381,7 +427,7 @@ database_tests! {
         world.end().await;
     }
 
-    async fn a_period_that_another_ends_keeps_what_was_used_in_it(backend: Backend) {
+    async fn a_period_that_was_paid_for_counts_on_until_its_end_though_another_has_begun(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("meetings");
         let ann = world.person("ann").founds("Acme").await;
@@ -390,13 +436,17 @@ database_tests! {
         world.passes_to("2026-01-20T12:00:00Z").await;
         service.reports(&ann.organization_id, &[used("a", "minutes", 700, on("01-10"))]).await.unwrap();
         ann.changes(pb::UpdateSubscriptionRequest { billing_period: pb::BillingPeriod::Year.into(), ..plan("team") }).await.unwrap();
-        assert_eq!(ann.metered_use("minutes", None).await, (0, 0));
+        assert_eq!(ann.metered_use("minutes", None).await, (700, 0));
         world.passes_to("2026-01-21T12:00:00Z").await;
         service.reports(&ann.organization_id, &[used("b", "minutes", 5, on("01-21")), used("late", "minutes", 6, on("01-11"))]).await.unwrap();
-        assert_eq!(ann.metered_use("minutes", None).await, (5, 0));
-        assert_eq!(ann.metered_use("minutes", Some(on("01-15"))).await, (706, 0));
+        assert_eq!(ann.metered_use("minutes", None).await, (711, 0));
         let earlier = ann.tries_to_get_usage(Some(on("01-15"))).await.unwrap();
-        assert_eq!(moment(earlier.period_end_time), on("01-20"));
+        assert_eq!(moment(earlier.period_end_time).to_rfc3339(), "2026-02-05T09:00:00+00:00");
+        // The month is over, and what is used now is of the year.
+        world.passes_to("2026-02-06T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("c", "minutes", 3, on("02-06")), used("d", "minutes", 4, on("01-22"))]).await.unwrap();
+        assert_eq!(ann.metered_use("minutes", None).await, (3, 0));
+        assert_eq!(ann.metered_use("minutes", Some(on("01-15"))).await, (715, 0));
         world.end().await;
     }
 

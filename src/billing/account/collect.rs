@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Account, Draft, Kept};
 use crate::billing::money;
-use crate::billing::proration::Line;
+use crate::billing::proration::{self, Line, Lot};
 use crate::billing::provider::Grain;
 use crate::billing::shown;
 use crate::billing::subscription::Status;
@@ -132,7 +132,10 @@ impl Account<'_> {
         }
         let due_minor = row.due_minor();
         if paid.amount_minor <= due_minor {
-            return self.note_payment(row, payment_id, paid, now).map(|_| ());
+            let index = self.note_payment(row, payment_id, paid, now)?;
+            let open = self.invoices.get(index).filter(|kept| kept.row.state == State::Open);
+            let (least_minor, rest) = open.map_or((0, 0), |kept| self.collectable(kept.row.due_minor()));
+            return if rest < least_minor { self.give_up_little(index, now) } else { Ok(()) };
         }
         let more = paid.amount_minor - due_minor;
         if due_minor > 0 {
@@ -204,11 +207,9 @@ impl Account<'_> {
             *due_at = due_at.iter().copied().chain(kept.row.due_at).min();
             return Ok(());
         };
-        let Grain { least_minor, step_minor } = self.grain();
-        let due_minor = kept.row.due_minor();
-        let amount_minor = due_minor - due_minor % step_minor;
+        let (least_minor, amount_minor) = self.collectable(kept.row.due_minor());
         if amount_minor < least_minor {
-            return self.close(index, State::Uncollectible, now);
+            return self.give_up_little(index, now);
         }
         let number = kept.row.number.unwrap_or_default();
         let asked = Asked {
@@ -232,6 +233,19 @@ impl Account<'_> {
             claimed_until: Some(now),
             request: Some(write_json(&asked)?),
         });
+        Ok(())
+    }
+
+    /// The least that can be collected, and how much can be of what is due.
+    fn collectable(&self, due_minor: i64) -> (i64, i64) {
+        let Grain { least_minor, step_minor } = self.grain();
+        (least_minor, due_minor - due_minor % step_minor)
+    }
+
+    /// Gives up an invoice of which too little is due to be collected.
+    fn give_up_little(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
+        self.close(index, State::Uncollectible, now)?;
+        self.recover(now);
         Ok(())
     }
 
@@ -307,6 +321,10 @@ impl Account<'_> {
     pub fn give_up(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
         let lines = self.take_credit_of(row.invoice_id);
+        // It is the first that its own credit pays.
+        let kept = self.invoices.remove(index);
+        self.invoices.insert(0, kept);
+        let index = 0;
         if !lines.is_empty() {
             let (waits, invoice_id) = (self.draft.take(), self.next_invoice_id);
             self.draft = Some(Draft { invoice_id, lines, created_at: now, changed: true });
@@ -348,7 +366,7 @@ impl Account<'_> {
         let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
         let row = &kept.row;
         let left = row.charged_minor.map(|charged| charged - row.given_back_minor);
-        let unpaid = left.filter(|_| state == State::Uncollectible).map(|left| (row.due_minor(), left));
+        let unpaid = left.filter(|_| state == State::Uncollectible).map(|left| (row.due_minor(), left.max(0)));
         kept.row.state = state;
         kept.row.closed_at = Some(now);
         kept.changed = true;
@@ -361,12 +379,29 @@ impl Account<'_> {
         });
         // Nor is it asked for, if it was about to be.
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
-        for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id) {
-            match unpaid {
-                // What was paid of it, by money or by what was charged before, is worth what it was.
-                Some((unpaid, left)) if left > 0 => lot.write_down(unpaid.min(left), left)?,
-                _ => lot.amount_minor = 0,
-            }
+        let own = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id);
+        match unpaid {
+            // What was paid of it, by money or by what was charged before, is worth what it was.
+            Some((unpaid, left)) if left > 0 => proration::write_down(own, unpaid.min(left), left)?,
+            _ => own.for_each(|lot| lot.amount_minor = 0),
+        }
+        let (unpaid, left) = unpaid.unwrap_or_default();
+        if unpaid > left { self.write_down_others(invoice_id, unpaid - left) } else { Ok(()) }
+    }
+
+    /// Writes down what other invoices charged, by what of it was paid with credit of an invoice that nobody pays.
+    fn write_down_others(&mut self, invoice_id: Uuid, unpaid: i64) -> Result<(), Error> {
+        let lots = &mut self.subscription.agreement.lots;
+        let worth = |lot: &Lot| {
+            lot.tax
+                .map_or(Ok(lot.amount_minor), |tax| tax.rate.gross(lot.amount_minor, tax.tax_minor.unwrap_or_default()))
+        };
+        let others: Vec<i64> =
+            lots.iter().filter(|lot| lot.invoice_id != invoice_id).map(worth).collect::<Result<_, _>>()?;
+        let whole = money::sum(others)?;
+        if whole > 0 {
+            let others = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id);
+            proration::write_down(others, unpaid.min(whole), whole)?;
         }
         Ok(())
     }
@@ -406,9 +441,8 @@ impl Account<'_> {
             kept.changed = true;
         }
         // What was credited of a charge is not there to be given back a second time.
-        for lot in self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id) {
-            lot.write_down(amount_minor, left_minor)?;
-        }
+        let lots = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id);
+        proration::write_down(lots, amount_minor, left_minor)?;
         self.given_back.push((row.invoice_id, amount_minor));
         // The tax of all notes together is that of what they credit.
         let tax_of = |credited: i64| money::share(row.tax_minor, credited.into(), i128::from(row.total_minor).max(1));

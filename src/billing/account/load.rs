@@ -100,8 +100,7 @@ impl<'a> Account<'a> {
             let lines = store::list_lines(connection, of, draft.invoice_id).await?;
             self.draft = Some(Draft {
                 invoice_id: draft.invoice_id,
-                // What comes on top is figured anew.
-                lines: lines.into_iter().filter(|row| row.kind != Kind::Tax).map(line).collect::<Result<_, _>>()?,
+                lines: lines.into_iter().map(line).collect::<Result<_, _>>()?,
                 created_at: draft.created_at,
                 changed: false,
             });

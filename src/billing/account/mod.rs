@@ -30,7 +30,7 @@ use crate::id;
 
 pub use collect::{Asked, Paid, not_open};
 pub use load::subscription_of;
-pub use save::Recipient;
+pub use save::{Issuer, Recipient};
 
 /// The billing account of an organization.
 #[derive(Clone, Debug)]
@@ -207,12 +207,16 @@ impl Account<'_> {
         if decision.settles_usage {
             self.settle_usage(&before, now, now)?;
         }
-        if before.agreement.period.start == self.subscription.agreement.period.start {
-            self.waive_usage(&before, now);
-        } else {
+        if before.agreement.period.start != self.subscription.agreement.period.start
+            && before.agreement.period.end <= now
+        {
             self.close_usage(now);
+        } else {
+            // A period that was paid for counts on until its end: to begin anew within it begins no new count.
+            self.waive_usage(&before, now);
         }
-        let invoice = if decision.invoice_now { self.finalize(now, false)? } else { None };
+        let last = !self.subscription.is_charged();
+        let invoice = if decision.invoice_now { self.finalize(now, last)? } else { None };
         if before.status == Status::Canceled {
             // What is still owed of the time before is due as it was.
             self.recover(now);
@@ -296,7 +300,9 @@ impl Account<'_> {
         let carried = self.carry_over(&mut draft, last, now)?;
         let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
         let applied = self.applicable(totals.total_minor);
-        if !last && (1..self.grain().least_minor).contains(&(totals.total_minor - applied)) {
+        let due_minor = totals.total_minor - applied;
+        let carries_all = carried.is_some() && totals.total_minor == 0;
+        if !last && (carries_all || (1..self.grain().least_minor).contains(&due_minor)) {
             draft.lines.truncate(draft.lines.len() - usize::from(carried.is_some()));
             self.draft = Some(draft);
             return Ok(None);

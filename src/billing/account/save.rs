@@ -30,7 +30,30 @@ pub struct Recipient {
     pub tax: Option<TaxTreatment>,
     /// Who wrote it; none where an older version did not say.
     #[serde(default)]
-    pub seller: Option<Seller>,
+    pub seller: Option<Issuer>,
+}
+
+/// Who wrote an invoice. Whatever a later version knows of them besides, this one can read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Issuer {
+    /// The name.
+    pub name: String,
+    /// The postal address, line by line.
+    pub address: Vec<String>,
+    /// An e-mail address for questions.
+    pub email: String,
+    /// The number under which it is taxed.
+    pub tax_id: String,
+    /// What stands at the foot.
+    pub notes: Vec<String>,
+}
+
+impl From<&Seller> for Issuer {
+    fn from(seller: &Seller) -> Self {
+        let Seller { name, address, email, tax_id, notes, .. } = seller.clone();
+        Self { name, address, email, tax_id, notes }
+    }
 }
 
 impl Account<'_> {
@@ -41,7 +64,11 @@ impl Account<'_> {
             // Nobody filled it in; an invoice to nobody is none.
             profile.name.clone_from(&self.organization_name);
         }
-        write_json(&Recipient { profile, tax: self.treatment.clone(), seller: Some(self.catalogue.seller.clone()) })
+        write_json(&Recipient {
+            profile,
+            tax: self.treatment.clone(),
+            seller: Some(Issuer::from(&self.catalogue.seller)),
+        })
     }
 
     /// Writes what has become different, tells the unit of work what happened, and gives the subscription as it is stored then.
@@ -128,7 +155,7 @@ impl Account<'_> {
         put(unit, row).await?;
         let lines: Vec<(Line, Option<TaxRate>)> =
             draft.lines.iter().map(|line| (line.clone(), line.returned.map(|returned| returned.rate))).collect();
-        put_lines(unit, draft.invoice_id, &lines, &totals.on_top()).await
+        put_lines(unit, draft.invoice_id, &lines, &[]).await
     }
 }
 

@@ -109,7 +109,8 @@ impl Account<'_> {
         } else {
             after.agreement.lots.clear();
         }
-        self.finalize(now, false).map(|_| ())
+        let last = !self.subscription.is_charged();
+        self.finalize(now, last).map(|_| ())
     }
 
     /// Ends the subscription. Nobody is removed; what is more than the seats that are left stays until it shrinks. What is
@@ -208,7 +209,7 @@ impl Account<'_> {
     /// What was used before an add-on of its meter was had is not charged by it: of the period under way, what is beyond what is
     /// included by now. The period keeps its one count, so that to give an add-on up and have it again gains nothing.
     pub(super) fn waive_usage(&mut self, before: &Subscription, now: DateTime<Utc>) {
-        let had = |held: &Held| before.agreement.add_ons.iter().any(|had| had.terms.add_on_id == held.terms.add_on_id);
+        let had = |held: &Held| before.agreement.add_ons.iter().any(|had| had.terms.meter == held.terms.meter);
         for held in self.subscription.agreement.add_ons.iter().filter(|held| !had(held)) {
             let under_way = |total: &&mut usage_total::Model| {
                 held.terms.meter.as_deref() == Some(&total.meter) && total.period_start < now && total.period_end > now

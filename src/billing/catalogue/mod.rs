@@ -270,7 +270,7 @@ pub enum DunningEnd {
 }
 
 /// Who writes the invoices.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Seller {
     /// The name.

@@ -9,7 +9,7 @@ use crate::billing::account::{Account, Paid};
 use crate::billing::money::{Currency, MOST};
 use crate::billing::{shown, store};
 use crate::entity::payment::{self, State};
-use crate::entity::subscription;
+use crate::entity::{invoice_line, subscription};
 use crate::error::{Billing, Error, OnConstraint as _};
 use crate::fields::Fields;
 use crate::id;
@@ -137,7 +137,9 @@ impl Command for VoidInvoice {
     async fn run(&self, unit: &mut Unit<'_, Trusted>) -> Result<Self::Response, Error> {
         let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
         let lines = store::list_lines(unit.transaction(), row.organization_id, row.invoice_id).await?;
-        if lines.iter().any(|line| line.amount_minor < 0) {
+        let carries_over =
+            |line: &invoice_line::Model| line.credited_invoice_id.is_none() && line.returned_tax_minor.is_some();
+        if lines.iter().any(|line| line.amount_minor < 0 && !carries_over(line)) {
             // What the customer was given back on it would be lost.
             return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());
         }

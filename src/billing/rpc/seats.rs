@@ -43,12 +43,11 @@ impl Query for GetSeatUsage {
 /// How the seats of an organization are used at this instant.
 pub(crate) async fn seat_usage(reader: &Reader<'_>) -> Result<Usage, Error> {
     let organization = reader.organization()?;
+    if organization.pending_invitations == 0 {
+        return Ok(Usage { total: organization.seats_total, members: organization.active_members, pending: 0 });
+    }
     // One that has expired since the last change is still in the counter.
-    let expired = match organization.pending_invitations {
-        0 => 0,
-        _ => operation::store::count_expired(reader.connection(), reader.scope, reader.now).await?,
-    };
-    Ok(Usage::of(organization, expired))
+    operation::store::find_usage(reader.connection(), reader.scope, reader.now).await
 }
 
 pub(super) struct ListSeatEntries {

@@ -6,7 +6,7 @@ use super::shown;
 use crate::app::App;
 use crate::billing::account::subscription_of;
 use crate::billing::profile::Profile;
-use crate::billing::seats::Usage;
+use crate::billing::rpc::seat_usage;
 use crate::billing::shown as billing_shown;
 use crate::entity::organization;
 use crate::error::Error;
@@ -29,10 +29,10 @@ impl Query for GetOrganizationOverview {
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let organization = reader.organization()?;
-        let head = head(reader.connection(), reader.scope, reader.now).await?;
+        let head = head(reader.connection(), reader.scope).await?;
         let members = members_by_role(reader.connection(), organization).await?;
         let sees_billing = reader.sees(Permission::BillingStatusRead);
-        let usage = Usage::of(organization, head.expired_invitations);
+        let usage = seat_usage(reader).await?;
         let sees_profile = reader.sees(Permission::BillingProfileRead);
         let facts = facts(reader.app, organization, &head, sees_billing, sees_profile, reader.now)?;
         let settings = Settings::of_document(head.settings.as_ref())?;

@@ -10,7 +10,7 @@
 //! - Each line is rounded once, half away from zero; so is the tax of each rate, on the sum of what is charged at it.
 //! - The tax of an invoice is shared by amount among what it charged in advance; a credit takes the same share of the tax of its
 //!   charge as of its amount.
-//! - A credit note takes its share of what is left of an invoice from each of its charges, rounded up.
+//! - A credit note takes its share of what is left of an invoice from its charges, what remains of them rounded down together.
 
 use std::collections::BTreeMap;
 
@@ -317,6 +317,8 @@ pub(super) struct Account {
     waiting: Vec<Line>,
     pub(super) invoices: Vec<Invoice>,
     pub(super) credit: i64,
+    /// The invoice that credit pays before all others.
+    first: Option<usize>,
     pub(super) rate: Option<Rate>,
     pub(super) currency: Option<&'static str>,
     /// Members, and when each invitation under way expires.
@@ -348,6 +350,7 @@ impl Account {
             waiting: Vec::new(),
             invoices: Vec::new(),
             credit: 0,
+            first: None,
             rate: None,
             currency: None,
             members: 1,
@@ -501,7 +504,7 @@ impl Account {
         let Some(later) = self.later.take() else { return };
         let mut state = self.state.clone();
         if let Some(terms) = later.terms {
-            state.seats = terms.plan.included.max(used);
+            state.seats = self.unsaid_seats(terms.plan, used);
             let (own, other) = (state.terms.price, terms.price);
             let other_price = (own.currency, own.months) != (other.currency, other.months);
             move_add_ons(&mut state.add_ons, terms, other_price);
@@ -692,7 +695,8 @@ impl Account {
 
     /// Pays what is open by credit, the oldest first.
     fn use_credit(&mut self, now: Time) {
-        for index in 0..self.invoices.len() {
+        let first: Vec<usize> = self.first.into_iter().collect();
+        for index in first.into_iter().chain(0..self.invoices.len()) {
             if self.invoices[index].standing == Standing::Open {
                 let part = self.invoices[index].due().min(self.credit);
                 self.invoices[index].applied += part;
@@ -806,7 +810,7 @@ impl Account {
         let Terms { plan, price } = state.terms;
         state.seats = match wish.seats {
             Some(seats) => seats,
-            None if canceled || plan.id != own.plan.id => plan.included.max(used),
+            None if canceled || plan.id != own.plan.id => self.unsaid_seats(plan, used),
             None => state.seats,
         };
         if !(plan.minimum..=plan.maximum).contains(&state.seats) {
@@ -831,6 +835,13 @@ impl Account {
             state.set(Held { quantity: *quantity, ..held });
         }
         Ok(state)
+    }
+
+    /// The seats with another plan where none are wished for; no growth while payment is overdue.
+    fn unsaid_seats(&self, plan: &Plan, used: i64) -> i64 {
+        let overdue = matches!(self.status, Status::PastDue | Status::Unpaid);
+        let most = if overdue { self.state.seats.max(plan.minimum) } else { i64::MAX };
+        plan.included.min(most).max(used)
     }
 
     fn choose(&self, wish: &Wish) -> Result<Terms, Refusal> {
@@ -976,7 +987,8 @@ impl Account {
 
     /// What is used from now on is of another period.
     fn end_uses(&mut self, before: (Time, Time), now: Time) {
-        if before.0 != self.period.0 {
+        // A period that was paid for counts on until its end.
+        if before.0 != self.period.0 && before.1 <= now {
             for of in self.uses.iter_mut().filter(|of| of.span.0 < now && of.span.1 > now) {
                 of.span.1 = now;
             }
@@ -1122,7 +1134,9 @@ impl Account {
                 self.charged[*at].invoice = usize::MAX;
             }
             self.waiting = credits;
+            self.first = Some(index);
             self.invoice(now);
+            self.first = None;
             for at in waits {
                 self.charged[at].invoice = self.invoices.len();
             }
@@ -1140,12 +1154,16 @@ impl Account {
         // What nobody paid cannot be given back; what was paid of one that is given up can.
         let (unpaid, left) = (invoice.due(), invoice.left);
         let kept = if standing == Standing::Uncollectible { left - unpaid.min(left) } else { 0 };
-        let keeps = |of: i64| match left {
-            0 => 0,
-            left => i64::try_from(i128::from(of) * i128::from(kept) / i128::from(left)).expect("an amount"),
-        };
-        for charged in self.charged.iter_mut().filter(|charged| charged.invoice == index) {
-            (charged.amount, charged.tax) = (keeps(charged.amount), keeps(charged.tax));
+        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), kept, left);
+        // What was given back of it on others is lost with it, and is not worth anything there.
+        let beyond = if standing == Standing::Uncollectible { (unpaid - left.max(0)).max(0) } else { 0 };
+        let others = || self.charged.iter().filter(|charged| charged.invoice != index);
+        let on_top =
+            |charged: &Charged| if charged.rate.is_some_and(|(_, included)| included) { 0 } else { charged.tax };
+        let whole: i64 = others().map(|charged| charged.amount + on_top(charged)).sum();
+        if beyond > 0 && whole > 0 {
+            let others = self.charged.iter_mut().filter(|charged| charged.invoice != index);
+            lower(others, whole - beyond.min(whole), whole);
         }
         if standing == Standing::Void {
             self.use_credit(now);
@@ -1161,11 +1179,7 @@ impl Account {
         invoice.credited += off_due;
         invoice.noted += amount;
         invoice.left -= amount;
-        let keeps =
-            |of: i64| i64::try_from(i128::from(of) * i128::from(left - amount) / i128::from(left)).expect("an amount");
-        for charged in self.charged.iter_mut().filter(|charged| charged.invoice == index) {
-            (charged.amount, charged.tax) = (keeps(charged.amount), keeps(charged.tax));
-        }
+        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), left - amount, left);
         if to_balance && amount > off_due {
             self.credit += amount - off_due;
             self.use_credit(now);
@@ -1185,6 +1199,21 @@ impl Account {
         let known = next.invoices.len();
         next.begin_or_end(what == 4, at, self.used(now), at);
         next.invoices.get(known).map(|invoice| invoice.total)
+    }
+}
+
+/// Lowers charges to a part of a whole: amounts and taxes each rounded down, by the sums until each.
+fn lower<'a>(charges: impl Iterator<Item = &'a mut Charged>, part: i64, whole: i64) {
+    let (mut sums, mut kept) = ((0, 0), (0, 0));
+    for charged in charges {
+        sums = (sums.0 + charged.amount, sums.1 + charged.tax);
+        let of = |sum: i64| match whole {
+            0 => 0,
+            _ => i64::try_from(i128::from(sum) * i128::from(part) / i128::from(whole)).expect("an amount"),
+        };
+        let until = (of(sums.0), of(sums.1));
+        (charged.amount, charged.tax) = (until.0 - kept.0, until.1 - kept.1);
+        kept = until;
     }
 }
 
