@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::deadline::DeadlineLayer;
 use crate::error::Error;
 use crate::pb::billing_service_server::BillingServiceServer;
+use crate::pb::event_service_server::EventServiceServer;
 use crate::pb::membership_service_server::MembershipServiceServer;
 use crate::pb::monitoring_service_server::MonitoringServiceServer;
 use crate::pb::organization_service_server::OrganizationServiceServer;
@@ -33,7 +34,7 @@ use crate::pb::testing::clock_service_server::ClockServiceServer;
 use crate::pb::workspace_service_server::WorkspaceServiceServer;
 use crate::receive::ReceiveLayer;
 use crate::telemetry::RpcLogLayer;
-use crate::{billing, membership, monitoring, organization, pb, testing, worker, workspace};
+use crate::{billing, event, membership, monitoring, organization, pb, testing, worker, workspace};
 
 /// How often the database is asked for a sign of life, on which readiness follows.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ const WATCH_INTERVAL: Duration = Duration::from_mins(1);
 const LARGEST_REQUEST: usize = 1024 * 1024;
 
 /// By these names `grpc.health.v1` tells what follows the database; `liveness` alone does not.
-const READINESS: [&str; 7] = [
+const READINESS: [&str; 8] = [
     "",
     "readiness",
     "tenantry.v1.OrganizationService",
@@ -56,6 +57,7 @@ const READINESS: [&str; 7] = [
     "tenantry.v1.WorkspaceService",
     "tenantry.v1.MonitoringService",
     "tenantry.v1.BillingService",
+    "tenantry.v1.EventService",
 ];
 
 /// What a server is made of.
@@ -124,6 +126,9 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         )
         .add_service(guard.named_layer(
             BillingServiceServer::new(billing::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
+        ))
+        .add_service(guard.named_layer(
+            EventServiceServer::new(event::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
         ));
     let mut descriptors = pb::RELEASED_DESCRIPTOR_SET;
     if let Clock::Manual(clock) = &app.clock {

@@ -1,7 +1,9 @@
-//! Appends to the log.
+//! Appends to the log, and reads it.
 
 use chrono::{DateTime, Utc};
-use sea_orm::ConnectionTrait;
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::Change;
 use crate::auth::scope::{Author, Scope};
@@ -57,4 +59,58 @@ pub fn row(
         request_id: author.call_id.clone(),
         payload: kept.payload,
     })
+}
+
+/// What of the log is looked for: what is empty or absent narrows nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Events of any of these types.
+    pub types: Vec<&'static str>,
+    /// What this user did, or what was done for them.
+    pub actor_user_id: String,
+    /// What came by this service's calls.
+    pub actor_service: String,
+    /// What is about something of this kind.
+    pub subject_kind: String,
+    /// Which of that kind.
+    pub subject_id: String,
+    /// What happened then or later.
+    pub start: Option<DateTime<Utc>>,
+    /// What happened before.
+    pub end: Option<DateTime<Utc>>,
+}
+
+/// Lists events, the latest first.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    scope: Scope,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<event::Model>, DbErr> {
+    use event::Column as E;
+    let mut rows = event::Entity::find().filter(E::OrganizationId.eq(scope.organization_id()));
+    if !filter.types.is_empty() {
+        rows = rows.filter(E::Type.is_in(sql::padded(filter.types.iter().copied())));
+    }
+    for (column, wished) in [
+        (E::ActorUserId, &filter.actor_user_id),
+        (E::ActorService, &filter.actor_service),
+        (E::SubjectKind, &filter.subject_kind),
+        (E::SubjectId, &filter.subject_id),
+    ] {
+        if !wished.is_empty() {
+            rows = rows.filter(column.eq(wished));
+        }
+    }
+    if let Some(start) = filter.start {
+        rows = rows.filter(E::OccurredAt.gte(start));
+    }
+    if let Some(end) = filter.end {
+        rows = rows.filter(E::OccurredAt.lt(end));
+    }
+    if let Some(before) = before {
+        rows = rows.filter(E::Number.lt(before));
+    }
+    rows.order_by_desc(E::OrganizationId).order_by_desc(E::Number).limit(limit).all(connection).await
 }

@@ -4,6 +4,8 @@
 //! e-mail address or a token; ids lead to the rows that do, as long as those exist.
 
 pub mod log;
+mod rpc;
+mod shown;
 mod subject;
 
 use std::fmt;
@@ -11,6 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use rpc::Service;
 pub use subject::Subject;
 
 /// Something that happened, with what it was before and after.

@@ -240,6 +240,8 @@ impl Stage {
             (_, "plan_id") => text("paid"),
             (_, "add_on_id") => text("extra"),
             (_, "currency_code") => text("EUR"),
+            ("ListEventsRequest", "types") => texts(&["member.*"]),
+            (_, "actor_service") => text("billing"),
             (_, "meter" | "feature") => text("minutes"),
             (_, "report_id" | "reference" | "request_id") => Some(Value::String(fresh_uuid())),
             (_, "failure" | "reason" | "label" | "note") => text("So"),
@@ -248,7 +250,7 @@ impl Stage {
             }
             (_, "mode" | "behavior") => Some(Value::EnumNumber(1)),
             (_, "rate_millionths" | "amount_minor" | "quantity") => Some(whole(field, 1)),
-            (_, "user_id") => text("bob"),
+            ("EventSubject", "id") | (_, "user_id" | "actor_user_id") => text("bob"),
             (_, "user_ids") => texts(&["bob"]),
             (_, "invitation_id") => text(&self.invitation_id),
             (_, "invitation_ids") => texts(&[&self.invitation_id]),
@@ -257,7 +259,7 @@ impl Stage {
             (_, "emails") => texts(&["new@example.com"]),
             (_, "email") => text("bob@example.com"),
             ("DeleteRoleRequest", "role") => text("org:helper"),
-            (_, "role" | "join_role" | "replacement_role") => text("member"),
+            ("EventSubject", "kind") | (_, "role" | "join_role" | "replacement_role") => text("member"),
             (_, "managed_by") => texts(&["admin"]),
             (_, "join_request_id") => text(&self.join_request_id),
             (_, "workspace_id") => text(&self.room.workspace_id),
@@ -604,7 +606,7 @@ fn must_be_refused(place: &[FieldDescriptor], value: &Value) -> bool {
     let Value::String(text) = value else { return false };
     let Some(field) = place.last() else { return false };
     // The ids of users, sessions and recordings are their makers' own.
-    let own = ["user_id", "host_user_id", "owner_user_id", "session_id", "recording_id"];
+    let own = ["user_id", "host_user_id", "owner_user_id", "actor_user_id", "session_id", "recording_id"];
     let disguised = DISGUISED.contains(&text.as_str()) && !own.contains(&field.name());
     // What only the server says of a resource is not looked at in a request that carries the whole of it.
     let resources = ["Organization", "OrganizationSettings", "Workspace", "BillingProfile", "Domain"];

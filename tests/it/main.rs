@@ -9,6 +9,7 @@
 #![expect(clippy::result_large_err, reason = "a test reads a refusal whole")]
 
 mod analytics;
+mod audit_log;
 mod authorization;
 mod bad_input;
 mod billing;

@@ -2,6 +2,7 @@
 
 use tenantry::pb;
 use tenantry::pb::billing_service_client::BillingServiceClient;
+use tenantry::pb::event_service_client::EventServiceClient;
 use tenantry::pb::membership_service_client::MembershipServiceClient;
 use tenantry::pb::monitoring_service_client::MonitoringServiceClient;
 use tenantry::pb::organization_service_client::OrganizationServiceClient;
@@ -93,6 +94,19 @@ impl Person {
 
     pub(crate) fn billing(&self) -> BillingServiceClient<Identified> {
         BillingServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
+    }
+
+    pub(crate) fn log(&self) -> EventServiceClient<Identified> {
+        EventServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
+    }
+
+    /// A page of the log, or is refused.
+    pub(crate) async fn tries_to_list_events(
+        &self,
+        request: pb::ListEventsRequest,
+    ) -> Result<pb::ListEventsResponse, Refused> {
+        let request = pb::ListEventsRequest { organization_id: self.organization_id.clone(), ..request };
+        answer(self.log().list_events(request).await)
     }
 
     /// Creates an organization, and acts in it from then on with the top role.

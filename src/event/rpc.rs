@@ -1,0 +1,105 @@
+//! EventService on the wire.
+
+use std::sync::Arc;
+
+use super::log::{self, Filter};
+use super::shown::{self, TYPES};
+use crate::app::App;
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::forward::forward;
+use crate::id::ServiceName;
+use crate::operation::{self, Query, Reader};
+use crate::page::Page;
+use crate::pb;
+use crate::pb::event_service_server::EventService;
+
+/// The most types that one request names.
+const MOST_TYPES: usize = 50;
+
+/// The longest id of a subject, in bytes.
+const LONGEST_SUBJECT: usize = 253;
+
+/// EventService over the engine.
+#[derive(Clone, Debug)]
+pub struct Service(pub Arc<App>);
+
+forward! { EventService:
+    list_events(ListEventsRequest) -> ListEventsResponse: operation::read::<ListEvents>;
+}
+
+struct ListEvents {
+    filter: Filter,
+    page: Page<i64>,
+}
+
+impl Query for ListEvents {
+    type Request = pb::ListEventsRequest;
+    type Response = pb::ListEventsResponse;
+    const ON_DELETED: bool = true;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let filter = filter(&mut fields, request);
+        let list = format!("ListEvents {} {filter:?}", request.organization_id);
+        let page = Page::read(&mut fields, request.page_size, &request.page_token, list, |number| *number > 0)?;
+        fields.done(Self { filter, page })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        let page = &self.page;
+        let mut rows = log::list(reader.connection(), reader.scope, &self.filter, page.after, page.size + 1).await?;
+        let next_page_token = page.cut(&mut rows, |row| row.number)?;
+        Ok(pb::ListEventsResponse { events: rows.into_iter().map(shown::event).collect(), next_page_token })
+    }
+}
+
+fn filter(fields: &mut Fields, request: &pb::ListEventsRequest) -> Filter {
+    let subject = request.subject.clone().unwrap_or_default();
+    if subject.kind.is_empty() && request.subject.is_some() {
+        fields.fault("subject.kind", "must be said: `member`, `invoice`");
+    }
+    let (start, end) =
+        (fields.time("start_time", request.start_time.as_ref()), fields.time("end_time", request.end_time.as_ref()));
+    if start.zip(end).is_some_and(|(start, end)| start >= end) {
+        fields.fault("end_time", "must be after start_time");
+    }
+    if !request.actor_user_id.is_empty() {
+        fields.user_id("actor_user_id", &request.actor_user_id);
+    }
+    if !request.actor_service.is_empty()
+        && let Err(fault) = ServiceName::parse(&request.actor_service)
+    {
+        fields.fault("actor_service", fault.to_string());
+    }
+    Filter {
+        types: types(fields, &request.types),
+        actor_user_id: request.actor_user_id.clone(),
+        actor_service: request.actor_service.clone(),
+        subject_kind: fields.line("subject.kind", &subject.kind, 0..=40),
+        subject_id: fields.line("subject.id", &subject.id, 0..=LONGEST_SUBJECT),
+        start,
+        end,
+    }
+}
+
+/// The types that are named, in the order in which they are known, so that the same wish is the same list.
+fn types(fields: &mut Fields, said: &[String]) -> Vec<&'static str> {
+    if said.len() > MOST_TYPES {
+        fields.fault("types", format!("must be at most {MOST_TYPES}"));
+        return Vec::new();
+    }
+    let is_of = |name: &str, said: &str| match said.strip_suffix(".*") {
+        Some(kind) => name.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.')),
+        None => name == said,
+    };
+    for (index, said) in said.iter().enumerate() {
+        if !TYPES.iter().any(|name| is_of(name, said)) {
+            fields.fault(
+                format!("types[{index}]"),
+                "must be a type of event, as `member.joined`, or of several, as `member.*`",
+            );
+        }
+    }
+    TYPES.into_iter().filter(|name| said.iter().any(|said| is_of(name, said))).collect()
+}
