@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, JoinType,
-    QueryFilter as _, QuerySelect as _, RelationDef,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
 };
 
 use super::calendar::{self, Span};
@@ -68,6 +68,8 @@ async fn totals_after(
     usage_total::Entity::find()
         .filter(U::OrganizationId.eq(scope.organization_id()))
         .filter(U::PeriodEnd.gt(at))
+        // Of two that an instant is in, the one that was begun before another period was counts.
+        .order_by_asc(U::PeriodEnd)
         .all(connection)
         .await
 }

@@ -167,6 +167,14 @@ impl Lot {
         Ok((credit, returned))
     }
 
+    /// Is worth nothing any more.
+    pub fn write_off(&mut self) {
+        self.amount_minor = 0;
+        if let Some(taxed) = self.tax.as_mut() {
+            taxed.tax_minor = Some(0);
+        }
+    }
+
     /// Gives back the tax of a credit: the same share of it, of a lot that is worth so much.
     fn give_back_tax(&mut self, worth: i64, credit: i64) -> Result<Option<Returned>, TooLarge> {
         let Some(Taxed { rate, tax_minor }) = self.tax else { return Ok(None) };

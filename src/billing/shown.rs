@@ -391,6 +391,8 @@ pub fn whole_invoice(
     payments: &[payment::Model],
     credit_notes: &[credit_note::Model],
 ) -> Result<pb::Invoice, Error> {
+    let figured = |line: &&invoice_line::Model| row.state == State::Draft && line.kind == Kind::Tax;
+    let lines: Vec<&invoice_line::Model> = lines.iter().filter(|line| !figured(line)).collect();
     let mut shown: Vec<pb::InvoiceLine> = lines.iter().map(|line| stored_line(line, recipient)).collect();
     if let Some(treatment) = recipient.tax.as_ref().filter(|_| row.state == State::Draft) {
         // What comes on top becomes a line when the invoice becomes open.

@@ -210,6 +210,20 @@ database_tests! {
         service.gives_up(&first).await.unwrap();
         let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
         assert_eq!(last.total_minor, -9_600);
+
+        // And where nobody has paid the second either, nothing is left of both.
+        let (bob, first) = on_team(&world, 13).await;
+        let to_business = pb::UpdateSubscriptionRequest {
+            timing: ChangeTiming::Now.into(),
+            invoicing: ChangeInvoicing::Now.into(),
+            seats: Some(28),
+            ..plan("business")
+        };
+        let second = bob.changes(to_business).await.unwrap().outcome.unwrap().invoice.unwrap();
+        service.gives_up(&first).await.unwrap();
+        service.gives_up(&second).await.unwrap();
+        assert_eq!(bob.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice, None);
+        assert_eq!(bob.subscription().await.unwrap().credit_balance_minor, 0);
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }

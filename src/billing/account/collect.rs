@@ -100,6 +100,7 @@ impl Account<'_> {
         let amount_minor = paid.amount_minor;
         self.changes.push(Change::PaymentSucceeded { payment_id, invoice_id, amount_minor, currency_code });
         self.close_if_paid(index, now);
+        self.give_up_if_little(index, now)?;
         self.recover(now);
         Ok(index)
     }
@@ -132,10 +133,7 @@ impl Account<'_> {
         }
         let due_minor = row.due_minor();
         if paid.amount_minor <= due_minor {
-            let index = self.note_payment(row, payment_id, paid, now)?;
-            let open = self.invoices.get(index).filter(|kept| kept.row.state == State::Open);
-            let (least_minor, rest) = open.map_or((0, 0), |kept| self.collectable(kept.row.due_minor()));
-            return if rest < least_minor { self.give_up_little(index, now) } else { Ok(()) };
+            return self.note_payment(row, payment_id, paid, now).map(|_| ());
         }
         let more = paid.amount_minor - due_minor;
         if due_minor > 0 {
@@ -240,6 +238,13 @@ impl Account<'_> {
     fn collectable(&self, due_minor: i64) -> (i64, i64) {
         let Grain { least_minor, step_minor } = self.grain();
         (least_minor, due_minor - due_minor % step_minor)
+    }
+
+    /// Gives up an invoice, if what is left of it to be paid is too little to be collected.
+    fn give_up_if_little(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
+        let open = self.invoices.get(index).filter(|kept| kept.row.state == State::Open);
+        let (least_minor, rest) = open.map_or((0, 0), |kept| self.collectable(kept.row.due_minor()));
+        if rest < least_minor { self.give_up_little(index, now) } else { Ok(()) }
     }
 
     /// Gives up an invoice of which too little is due to be collected.
@@ -379,11 +384,14 @@ impl Account<'_> {
         });
         // Nor is it asked for, if it was about to be.
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
+        let lost = self.lost_of(invoice_id);
         let own = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id);
         match unpaid {
             // What was paid of it, by money or by what was charged before, is worth what it was.
-            Some((unpaid, left)) if left > 0 => proration::write_down(own, unpaid.min(left), left)?,
-            _ => own.for_each(|lot| lot.amount_minor = 0),
+            Some((unpaid, left)) if left > lost => {
+                proration::write_down(own, unpaid.min(left - lost), left - lost)?;
+            }
+            _ => own.for_each(Lot::write_off),
         }
         let (unpaid, left) = unpaid.unwrap_or_default();
         if unpaid > left { self.write_down_others(invoice_id, unpaid - left) } else { Ok(()) }
@@ -399,11 +407,24 @@ impl Account<'_> {
         let others: Vec<i64> =
             lots.iter().filter(|lot| lot.invoice_id != invoice_id).map(worth).collect::<Result<_, _>>()?;
         let whole = money::sum(others)?;
-        if whole > 0 {
-            let others = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id);
-            proration::write_down(others, unpaid.min(whole), whole)?;
+        if whole == 0 {
+            return Ok(());
+        }
+        // What each is worth less by it, so that nothing lowers it by that once more.
+        for lot in lots.iter().filter(|lot| lot.invoice_id != invoice_id) {
+            *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() += worth(lot)?;
+        }
+        let others = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id);
+        proration::write_down(others, unpaid.min(whole), whole)?;
+        for lot in lots.iter().filter(|lot| lot.invoice_id != invoice_id) {
+            *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() -= worth(lot)?;
         }
         Ok(())
+    }
+
+    /// How much of what an invoice charged is worth nothing because it was paid with credit that was lost.
+    fn lost_of(&self, invoice_id: Uuid) -> i64 {
+        self.subscription.agreement.lost.get(&invoice_id).copied().unwrap_or_default()
     }
 
     /// Corrects an invoice by a credit note: what is due becomes less, and what is beyond that becomes credit or was paid back.
@@ -441,8 +462,13 @@ impl Account<'_> {
             kept.changed = true;
         }
         // What was credited of a charge is not there to be given back a second time.
+        let lost = self.lost_of(row.invoice_id);
         let lots = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id);
-        proration::write_down(lots, amount_minor, left_minor)?;
+        if left_minor > lost {
+            proration::write_down(lots, amount_minor.min(left_minor - lost), left_minor - lost)?;
+        } else {
+            lots.for_each(Lot::write_off);
+        }
         self.given_back.push((row.invoice_id, amount_minor));
         // The tax of all notes together is that of what they credit.
         let tax_of = |credited: i64| money::share(row.tax_minor, credited.into(), i128::from(row.total_minor).max(1));
@@ -472,6 +498,7 @@ impl Account<'_> {
             self.apply_credit(now)?;
         }
         self.close_if_paid(index, now);
+        self.give_up_if_little(index, now)?;
         self.recover(now);
         Ok(credit_note)
     }

@@ -100,7 +100,8 @@ impl<'a> Account<'a> {
             let lines = store::list_lines(connection, of, draft.invoice_id).await?;
             self.draft = Some(Draft {
                 invoice_id: draft.invoice_id,
-                lines: lines.into_iter().map(line).collect::<Result<_, _>>()?,
+                // What comes on top is figured when it is needed.
+                lines: lines.into_iter().filter(|row| row.kind != Kind::Tax).map(line).collect::<Result<_, _>>()?,
                 created_at: draft.created_at,
                 changed: false,
             });

@@ -231,6 +231,8 @@ pub(super) struct Invoice {
     /// What it charged, tax and all, and what is left of that after all that was given back of it.
     charge: i64,
     left: i64,
+    /// What of it was paid by credit that was lost.
+    lost: i64,
     pub(super) applied: i64,
     /// What credit notes took off what was due, and what they came to.
     pub(super) credited: i64,
@@ -669,6 +671,7 @@ impl Account {
             total,
             charge,
             left: charge,
+            lost: 0,
             applied,
             credited,
             noted,
@@ -1153,8 +1156,9 @@ impl Account {
         }
         // What nobody paid cannot be given back; what was paid of one that is given up can.
         let (unpaid, left) = (invoice.due(), invoice.left);
-        let kept = if standing == Standing::Uncollectible { left - unpaid.min(left) } else { 0 };
-        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), kept, left);
+        let worth = (left - invoice.lost).max(0);
+        let kept = if standing == Standing::Uncollectible { worth - unpaid.min(worth) } else { 0 };
+        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), kept, worth);
         // What was given back of it on others is lost with it, and is not worth anything there.
         let beyond = if standing == Standing::Uncollectible { (unpaid - left.max(0)).max(0) } else { 0 };
         let others = || self.charged.iter().filter(|charged| charged.invoice != index);
@@ -1162,8 +1166,14 @@ impl Account {
             |charged: &Charged| if charged.rate.is_some_and(|(_, included)| included) { 0 } else { charged.tax };
         let whole: i64 = others().map(|charged| charged.amount + on_top(charged)).sum();
         if beyond > 0 && whole > 0 {
+            let before: Vec<i64> = self.charged.iter().map(|charged| charged.amount + on_top(charged)).collect();
             let others = self.charged.iter_mut().filter(|charged| charged.invoice != index);
             lower(others, whole - beyond.min(whole), whole);
+            for (charged, before) in self.charged.iter().zip(before) {
+                if let Some(invoice) = self.invoices.get_mut(charged.invoice) {
+                    invoice.lost += before - charged.amount - on_top(charged);
+                }
+            }
         }
         if standing == Standing::Void {
             self.use_credit(now);
@@ -1179,7 +1189,8 @@ impl Account {
         invoice.credited += off_due;
         invoice.noted += amount;
         invoice.left -= amount;
-        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), left - amount, left);
+        let worth = (left - invoice.lost).max(0);
+        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), worth - amount.min(worth), worth);
         if to_balance && amount > off_due {
             self.credit += amount - off_due;
             self.use_credit(now);
