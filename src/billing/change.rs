@@ -129,6 +129,13 @@ impl Target {
         quantity(&self.add_ons, add_on_id)
     }
 
+    /// The other add-on that charges the same meter as this one: there may be none, for what is used is charged once.
+    fn second_on_its_meter(&self, add_on_id: &str) -> Option<&str> {
+        let own = self.add_ons.iter().find(|held| held.terms.add_on_id == add_on_id)?.terms.meter.as_ref()?;
+        let mut others = self.add_ons.iter().filter(|held| held.terms.add_on_id != add_on_id);
+        others.find(|other| other.terms.meter.as_ref() == Some(own)).map(|other| other.terms.add_on_id.as_str())
+    }
+
     fn set(&mut self, held: Held) {
         self.add_ons.retain(|other| other.terms.add_on_id != held.terms.add_on_id);
         if held.quantity > 0 {
@@ -224,6 +231,12 @@ fn resolve(
             Ok(held) => held.into_iter().for_each(|held| target.set(held)),
             Err(objection) => against.push(objection),
         }
+    }
+    for (index, (add_on_id, _)) in wish.add_ons.iter().enumerate() {
+        against.extend(target.second_on_its_meter(add_on_id).map(|other| {
+            let what = format!("charges what {other:?} charges, which is had: give that up by the same change");
+            Error::of_field(format!("add_ons[{index}].add_on_id"), what)
+        }));
     }
     // What it would cost must be something that can be charged.
     against.extend(target.yearly().err());
@@ -518,8 +531,7 @@ fn add_on_changes(before: &[Held], after: &[Held]) -> Vec<FieldChange> {
 
 /// Schedules what takes effect later, in place of what a change says anew of what was scheduled before.
 fn schedule(decision: &mut Decision, now: &Target, later: Option<Target>, wish: &Wish, at: Circumstances<'_>) {
-    let agreement = &mut decision.after.agreement;
-    let before = agreement.scheduled.clone();
+    let before = decision.after.agreement.scheduled.clone();
     let mut scheduled = before.clone().unwrap_or_default();
     let plan_said = wish.plan_id.is_some() || wish.period.is_some() || wish.currency.is_some() || wish.latest_version;
     if plan_said {
@@ -543,19 +555,21 @@ fn schedule(decision: &mut Decision, now: &Target, later: Option<Target>, wish: 
             }
         }
     }
-    let scheduled = scheduled.some();
-    agreement.scheduled.clone_from(&scheduled);
+    let free_until = scheduled.at.take();
+    let mut scheduled = scheduled.some();
+    if !decision.after.is_charged() && decision.after.status != Status::Trialing {
+        // Nobody has charged a period that could end: the one that the anchor counts does.
+        let end = free_until.unwrap_or(decision.after.period_at(at.now).end);
+        scheduled.iter_mut().for_each(|scheduled| scheduled.at = Some(end));
+    }
+    decision.after.agreement.scheduled.clone_from(&scheduled);
     if scheduled == before {
         return;
     }
     match &scheduled {
         None => decision.changes.push(Change::SubscriptionScheduledChangeCanceled {}),
         Some(scheduled) => {
-            if !decision.after.is_charged() && decision.after.status != Status::Trialing {
-                // Nobody has charged a period that could end: the one that the anchor counts does.
-                decision.after.agreement.period = decision.after.period_at(at.now);
-            }
-            let effective = decision.after.agreement.period.end;
+            let effective = decision.after.scheduled_at();
             decision.effective_at = decision.effective_at.or(Some(effective));
             decision.changes.push(scheduled_change(scheduled, effective));
         }
@@ -572,8 +586,8 @@ fn scheduled_change(scheduled: &Scheduled, effective: DateTime<Utc>) -> Change {
 }
 
 /// Applies what was scheduled, at the end of the period, before the next begins: as many seats as are used then, if that is
-/// more; and not at all where the plan does not take so many, is charged in another currency than everything since, or is growth
-/// while payment is overdue.
+/// more; and not at all where the plan does not take so many, is charged in another currency than everything since, a meter
+/// would be charged twice, or it is growth while payment is overdue.
 ///
 /// # Errors
 ///
@@ -584,6 +598,7 @@ pub fn apply_scheduled(
     catalogue: &Catalogue,
     billed_in: Option<Currency>,
 ) -> Result<Vec<Change>, Error> {
+    let at = subscription.scheduled_at();
     let Some(scheduled) = subscription.agreement.scheduled.take() else { return Ok(Vec::new()) };
     let current = Target::of(subscription);
     let mut target = current.clone();
@@ -596,11 +611,12 @@ pub fn apply_scheduled(
     target.seats = wished.max(used);
     for held in scheduled.add_ons {
         let own = current.add_ons.iter().find(|own| own.terms.add_on_id == held.terms.add_on_id);
-        let since = own.map_or(Some(subscription.agreement.period.end), |own| own.since);
+        let since = own.map_or(Some(at), |own| own.since);
         target.set(Held { since, ..held });
     }
     let overdue = super::seats::may_grow(subscription.status).is_err() && target.grows_from(&current)?;
-    if overdue || !target.terms.takes(target.seats) || target.is_billable(billed_in).is_err() {
+    let charged_twice = target.add_ons.iter().any(|held| target.second_on_its_meter(&held.terms.add_on_id).is_some());
+    if overdue || charged_twice || !target.terms.takes(target.seats) || target.is_billable(billed_in).is_err() {
         let plan_id = target.terms.plan_id;
         return Ok(vec![Change::SubscriptionScheduledChangeDropped { plan_id, seats: target.seats }]);
     }

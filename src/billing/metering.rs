@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, JoinType,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
+    QueryFilter as _, QuerySelect as _, RelationDef,
 };
 
 use super::calendar::{self, Span};
@@ -68,8 +68,6 @@ async fn totals_after(
     usage_total::Entity::find()
         .filter(U::OrganizationId.eq(scope.organization_id()))
         .filter(U::PeriodEnd.gt(at))
-        // Of two that an instant is in, the one that was begun before another period was counts.
-        .order_by_asc(U::PeriodEnd)
         .all(connection)
         .await
 }
@@ -80,7 +78,7 @@ pub async fn subscription_with_use(
     scope: Scope,
     meter: &str,
     now: DateTime<Utc>,
-) -> Result<(subscription::Model, Option<i64>), Error> {
+) -> Result<(subscription::Model, Option<usage_total::Model>), Error> {
     use usage_total::Column as U;
     let relation: RelationDef = subscription::Entity::belongs_to(usage_total::Entity)
         .from(subscription::Column::OrganizationId)
@@ -100,8 +98,7 @@ pub async fn subscription_with_use(
         .select_also(usage_total::Entity)
         .one(connection)
         .await?;
-    let (subscription, total) = found.ok_or(Error::defect("an organization without a subscription"))?;
-    Ok((subscription, total.map(|total| total.used)))
+    found.ok_or(Error::defect("an organization without a subscription"))
 }
 
 /// Counts reports that are new.
@@ -114,7 +111,9 @@ pub async fn count<A>(
     sql::insert_all(unit.transaction(), reports).await.on_constraint("usage_report_once", || Error::Conflict)?;
     let mut by_period: BTreeMap<(String, DateTime<Utc>), Counted> = BTreeMap::new();
     let Some(earliest) = reports.iter().map(|report| report.used_at).min() else { return Ok(()) };
-    let known = totals_after(unit.transaction(), unit.scope(), earliest).await?;
+    // Also those of the period under way that have ended, for none may overlap.
+    let since = Ord::min(earliest, subscription.agreement.period.start);
+    let known = totals_after(unit.transaction(), unit.scope(), since).await?;
     for report in reports {
         let at = report.used_at;
         let of_period = |total: &&usage_total::Model| {
@@ -122,7 +121,7 @@ pub async fn count<A>(
         };
         // A period that was counted keeps its bounds, even if periods are counted otherwise since.
         let period = known.iter().find(of_period).map_or_else(
-            || period_at(subscription, at),
+            || between(&known, &report.meter, at, period_at(subscription, at)),
             |total| Span { start: total.period_start, end: total.period_end },
         );
         let aggregation = aggregations.get(report.meter.as_str()).copied().unwrap_or_default();
@@ -137,6 +136,15 @@ pub async fn count<A>(
         add(unit, subscription, meter, counted).await?;
     }
     Ok(())
+}
+
+/// What of a period lies between what was counted of a meter before an instant and after it: no two counts overlap.
+fn between(known: &[usage_total::Model], meter: &str, at: DateTime<Utc>, period: Span) -> Span {
+    let of_meter = known.iter().filter(|total| total.meter == meter);
+    let (before, after): (Vec<_>, Vec<_>) = of_meter.partition(|total| total.period_end <= at);
+    let start = before.iter().map(|total| total.period_end).fold(period.start, Ord::max);
+    let end = after.iter().map(|total| total.period_start).fold(period.end, Ord::min);
+    Span { start, end }
 }
 
 /// What is counted anew of a meter in a period.
@@ -186,8 +194,7 @@ async fn add<A>(unit: &Unit<'_, A>, subscription: &Subscription, meter: String, 
         return Err(Billing::AmountTooLarge.into());
     }
     if let Some(held) = metered(subscription, &meter) {
-        let beyond = |used: i64| Ord::max(used - held.terms.included, 0);
-        waived += beyond(with_free) - beyond(had);
+        waived += held.beyond(with_free) - held.beyond(had);
     }
     let Span { start: period_start, end: period_end } = counted.period;
     let row = usage_total::Model { organization_id, meter, period_start, period_end, used, billed, waived };

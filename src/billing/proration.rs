@@ -105,6 +105,29 @@ pub struct Line {
 }
 
 impl Line {
+    /// What of an invoice is too fine to be collected: carried over from it or, below zero, to the next.
+    #[must_use]
+    pub fn carried(description: &str, amount_minor: i64, at: DateTime<Utc>) -> Self {
+        Self {
+            item: Item::Plan,
+            description: description.to_owned(),
+            quantity: None,
+            unit_price_minor: None,
+            amount_minor,
+            span: Span { start: at, end: at },
+            prorated: true,
+            // It is taxed where it was charged.
+            returned: Some(Returned { invoice_id: None, rate: TaxRate::default(), tax_minor: 0 }),
+        }
+    }
+
+    /// Whether it was carried over from or to the invoice that became open then.
+    #[must_use]
+    pub fn is_carried_at(&self, at: DateTime<Utc>) -> bool {
+        let of_none = self.returned.is_some_and(|returned| returned.invoice_id.is_none());
+        of_none && self.span == Span { start: at, end: at }
+    }
+
     /// How much of what invoice it gives back, with the tax on top; none of what gives nothing back.
     ///
     /// # Errors

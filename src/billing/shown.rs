@@ -134,7 +134,7 @@ pub fn shown(
         trial_end_time: agreement.trial_end.map(timestamp),
         cancel_at_period_end: agreement.ends_with_period,
         end_time: end.map(timestamp),
-        scheduled_change: agreement.scheduled.as_ref().map(|change| scheduled(change, agreement.period.end)),
+        scheduled_change: agreement.scheduled.as_ref().map(|change| scheduled(change, found.scheduled_at())),
         past_due_time: agreement.overdue.map(|overdue| timestamp(overdue.since)),
         grace_end_time: found.grace_end(policy).filter(|_| !ended).map(timestamp),
         next_payment_attempt_time: found.next_retry(policy).map(timestamp),

@@ -66,6 +66,14 @@ pub struct Held {
     pub since: Option<DateTime<Utc>>,
 }
 
+impl Held {
+    /// How much of what was used is beyond what is included.
+    #[must_use]
+    pub fn beyond(&self, used: i64) -> i64 {
+        (used - self.terms.included).max(0)
+    }
+}
+
 /// What changes at the end of the period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scheduled {
@@ -75,6 +83,9 @@ pub struct Scheduled {
     pub seats: Option<i64>,
     /// The add-ons whose quantity changes, with their quantity; 0 for none.
     pub add_ons: Vec<Held>,
+    /// When, while nothing is paid for: there is no period that could end.
+    #[serde(default)]
+    pub at: Option<DateTime<Utc>>,
 }
 
 impl Scheduled {
@@ -151,12 +162,15 @@ impl Subscription {
     #[must_use]
     pub fn period_at(&self, now: DateTime<Utc>) -> Span {
         let Agreement { period, anchor, terms, trial_end, .. } = &self.agreement;
-        if (period.start..period.end).contains(&now) {
+        let has_ended = self.status == Status::Canceled;
+        if self.is_charged() && !has_ended && (period.start..period.end).contains(&now) {
             return *period;
         }
         // A trial that nobody has ended yet is followed by a period that is counted from its end.
         let anchor = trial_end.filter(|_| self.status == Status::Trialing).unwrap_or(*anchor);
-        calendar::period_of(anchor, terms.price.period, now.max(anchor)).unwrap_or(*period)
+        // What is free after the end is counted by months.
+        let length = if has_ended { Period::Month } else { terms.price.period };
+        calendar::period_of(anchor, length, now.max(anchor)).unwrap_or(*period)
     }
 
     /// Until when service goes on although payment is overdue.
@@ -197,6 +211,13 @@ impl Subscription {
         .min()
     }
 
+    /// When what is scheduled takes effect.
+    #[must_use]
+    pub fn scheduled_at(&self) -> DateTime<Utc> {
+        let free = self.agreement.scheduled.as_ref().and_then(|scheduled| scheduled.at);
+        free.unwrap_or(self.agreement.period.end)
+    }
+
     /// When the trial or the period ends, if another begins then, or the subscription ends.
     #[must_use]
     pub fn next_period_due(&self) -> Option<(DateTime<Utc>, Due)> {
@@ -204,7 +225,7 @@ impl Subscription {
         let goes_on = self.is_charged() || agreement.scheduled.is_some() || agreement.ends_with_period;
         match self.status {
             Status::Trialing => agreement.trial_end.map(|at| (at, Due::TrialEnd)),
-            Status::Active | Status::PastDue if goes_on => Some((agreement.period.end, Due::PeriodEnd)),
+            Status::Active | Status::PastDue if goes_on => Some((self.scheduled_at(), Due::PeriodEnd)),
             // Nothing follows what is not paid for, but it ends all the same.
             Status::Unpaid if agreement.ends_with_period => Some((agreement.period.end, Due::PeriodEnd)),
             Status::Active | Status::PastDue | Status::Unpaid | Status::Canceled => None,

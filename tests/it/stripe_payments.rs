@@ -483,6 +483,21 @@ database_tests! {
         paying.world.end().await;
     }
 
+    async fn what_was_carried_over_from_an_invoice_goes_with_it(backend: Backend) {
+        let paying = Paying::begin(backend, 1).await;
+        let ann = &paying.ann;
+        paying.adds(GOOD, false).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { currency_code: "KWD".into(), ..plan("team") }).await.unwrap();
+        let invoices = ann.invoices().await;
+        assert_eq!((amounts(&invoices[0].lines), amounts(&invoices[1].lines)), (vec![6_125, -5], vec![5]));
+        let service = paying.world.service("billing");
+        service.voids(&invoices[0]).await.unwrap();
+        let left: Vec<InvoiceState> = ann.invoices().await.iter().map(|invoice| invoice.state()).collect();
+        assert_eq!(left, [InvoiceState::Void]);
+        assert_eq!(service.drifts().await, []);
+        paying.world.end().await;
+    }
+
     async fn what_happens_to_a_payment_method_at_the_provider_happens_here(backend: Backend) {
         let paying = Paying::begin(backend, 1).await;
         paying.adds(EMPTY, false).await.unwrap();

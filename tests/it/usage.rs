@@ -5,7 +5,7 @@ use tenantry::fields::timestamp;
 use tenantry::pb::{self, CancellationMode, ChangeTiming, EntitlementDenial, SubscriptionStatus};
 use tonic::Code;
 
-use crate::harness::billing::{PLANS, add_on, amounts, billed, moment, plan};
+use crate::harness::billing::{PLANS, add_on, amounts, billed, moment, plan, wish};
 use crate::harness::finance::used;
 use crate::harness::person::{Person, answer};
 use crate::harness::race::{at_once, spread};
@@ -19,6 +19,30 @@ async fn metered(world: &World) -> Person {
     ann.changes(add_on("more_minutes", 1)).await.expect("the add-on");
     world.service("billing").pays(&ann.invoices().await[0]).await;
     ann
+}
+
+/// The plans with dearer minutes on the plan for businesses.
+fn with_dear_minutes() -> String {
+    let dear = r#"
+[[add_ons]]
+add_on = "dear_minutes"
+title = "Minutes for businesses"
+kind = "metered"
+plans = ["business"]
+meter = "minutes"
+included = 100
+unit_size = 1
+prices = [{ currency = "EUR", period = "month", unit_price_minor = 3 }]
+
+[[meters]]"#;
+    PLANS.replacen("[[meters]]", dear, 1)
+}
+
+/// The plans with minutes that can be had with a year, too.
+fn with_yearly_minutes() -> String {
+    let month = r#"prices = [{ currency = "EUR", period = "month", unit_price_minor = 7 }]"#;
+    let both = r#"prices = [{ currency = "EUR", period = "month", unit_price_minor = 7 }, { currency = "EUR", period = "year", unit_price_minor = 7 }]"#;
+    PLANS.replace(month, both)
 }
 
 /// A moment of 2026.
@@ -319,27 +343,125 @@ database_tests! {
         world.end().await;
     }
 
-    async fn a_second_add_on_of_a_meter_does_not_wipe_what_the_first_has_to_charge(backend: Backend) {
-        let second = r#"
-[[add_ons]]
-add_on = "even_more_minutes"
-title = "Minutes for less"
-kind = "metered"
-plans = ["team"]
-meter = "minutes"
-included = 1_000
-unit_size = 10
-prices = [{ currency = "EUR", period = "month", unit_price_minor = 5 }]
-
-[[meters]]"#;
-        let world = World::with(backend, Setup { plans: Some(PLANS.replacen("[[meters]]", second, 1)), ..billed() }).await;
-        let service = world.service("meetings");
+    async fn an_add_on_of_another_plan_takes_the_place_of_the_one_that_charges_its_meter(backend: Backend) {
+        let world = World::with(backend, Setup { plans: Some(with_dear_minutes()), ..billed() }).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
         let ann = metered(&world).await;
-        world.passes(TimeDelta::days(20)).await;
-        service.reports(&ann.organization_id, &[used("a", "minutes", 2_000, world.clock.now())]).await.unwrap();
-        ann.changes(add_on("even_more_minutes", 1)).await.unwrap();
-        world.passes(TimeDelta::days(11)).await;
-        assert_eq!(amounts(&ann.invoices().await.pop().unwrap().lines)[0], 700);
+        world.passes_to("2026-01-10T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 1_100, on("01-10"))]).await.unwrap();
+        let to = |plan_id: &str, quantities: &[(&str, i64)]| pb::UpdateSubscriptionRequest {
+            add_ons: quantities.iter().flat_map(|(add_on_id, quantity)| add_on(add_on_id, *quantity).add_ons).collect(),
+            timing: ChangeTiming::Now.into(),
+            ..plan(plan_id)
+        };
+        // 100 beyond the 1,000 that were included are charged as they were used; that only 100 are included now says nothing of them.
+        ann.changes(to("business", &[("dear_minutes", 1)])).await.unwrap();
+        world.passes_to("2026-01-12T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("b", "minutes", 30, on("01-12"))]).await.unwrap();
+        // And back: what would have been charged goes on to be.
+        ann.changes(to("team", &[("more_minutes", 1)])).await.unwrap();
+        world.passes_to("2026-01-14T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("c", "minutes", 50, on("01-14"))]).await.unwrap();
+        world.passes_to("2026-02-05T09:00:00Z").await;
+        let lines = ann.invoices().await.into_iter().flat_map(|invoice| invoice.lines);
+        let charged: Vec<i64> = lines.filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).collect();
+        assert_eq!(charged, [70, 90, 35]);
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn two_add_ons_that_charge_one_meter_cannot_be_had(backend: Backend) {
+        let mut world = World::with(backend, billed()).await;
+        let ann = metered(&world).await;
+        // The one that is had is not offered any more, another on its meter is.
+        world.setup.plans = Some(PLANS.replace("\"more_minutes\"", "\"new_minutes\""));
+        world.switches_policy_to("owner-billing").await;
+        let ann = ann.at(world.channel());
+        let refused = ann.changes(add_on("new_minutes", 1)).await.unwrap_err();
+        assert_eq!((refused.reason.as_str(), refused.fields), ("INVALID_FIELDS", vec!["add_ons[0].add_on_id".to_owned()]));
+        let mut instead = add_on("new_minutes", 1);
+        instead.add_ons.extend(add_on("more_minutes", 0).add_ons);
+        let had = ann.changes(pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..instead }).await.unwrap();
+        assert_eq!(had.subscription.unwrap().add_ons[0].add_on_id, "new_minutes");
+        world.end().await;
+    }
+
+    async fn of_a_year_that_was_paid_for_a_month_begins_a_new_count(backend: Backend) {
+        let world = World::with(backend, Setup { plans: Some(with_yearly_minutes()), ..billed() }).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = world.person("ann").founds("Acme").await;
+        let every = |period: pb::BillingPeriod| pb::UpdateSubscriptionRequest {
+            billing_period: period.into(),
+            timing: ChangeTiming::Now.into(),
+            ..plan("team")
+        };
+        ann.changes(every(pb::BillingPeriod::Year)).await.unwrap();
+        ann.changes(add_on("more_minutes", 1)).await.unwrap();
+        billing.pays(&ann.invoices().await[0]).await;
+        world.passes_to("2026-01-15T12:00:00Z").await;
+        let report = async |id: &str, quantity: i64| service.reports(&ann.organization_id, &[used(id, "minutes", quantity, world.clock.now())]).await.unwrap();
+        report("a", 900).await;
+        ann.changes(every(pb::BillingPeriod::Month)).await.unwrap();
+        // Within the first month, the count goes on until that is over: the included minutes come once a month.
+        let told = ann.entitled("minutes", 1).await;
+        assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(100), "2026-02-05T09:00:00+00:00"));
+        world.passes_to("2026-02-06T12:00:00Z").await;
+        report("b", 300).await;
+        let told = ann.entitled("minutes", 1).await;
+        assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(700), "2026-02-15T12:00:00+00:00"));
+        let counted = ann.tries_to_get_usage(None).await.unwrap();
+        assert_eq!(moment(counted.period_start_time).to_rfc3339(), "2026-02-05T09:00:00+00:00");
+        // After it, a new count begins at once.
+        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
+            billing.pays(invoice).await;
+        }
+        ann.changes(every(pb::BillingPeriod::Year)).await.unwrap();
+        billing.pays(&ann.invoices().await.pop().unwrap()).await;
+        world.passes_to("2026-05-10T12:00:00Z").await;
+        report("c", 950).await;
+        assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(50));
+        ann.changes(every(pb::BillingPeriod::Month)).await.unwrap();
+        let told = ann.entitled("minutes", 1).await;
+        assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(1_000), "2026-06-10T12:00:00+00:00"));
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn what_is_free_is_counted_by_months_also_in_a_year_that_was_paid_for(backend: Backend) {
+        for canceled in [true, false] {
+            let world = World::with(backend, billed()).await;
+            let service = world.service("meetings");
+            let ann = world.person("ann").founds("Acme").await;
+            ann.changes(pb::UpdateSubscriptionRequest { billing_period: pb::BillingPeriod::Year.into(), ..plan("team") }).await.unwrap();
+            world.service("billing").pays(&ann.invoices().await[0]).await;
+            world.passes_to("2026-03-15T12:00:00Z").await;
+            service.reports(&ann.organization_id, &[used("a", "minutes", 900, on("03-15"))]).await.unwrap();
+            if canceled {
+                ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+            } else {
+                ann.changes(pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..plan("free") }).await.unwrap();
+            }
+            assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(100));
+            service.reports(&ann.organization_id, &[used("b", "minutes", 60, on("03-15"))]).await.unwrap();
+            let told = ann.entitled("minutes", 1).await;
+            assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(40), "2026-04-05T09:00:00+00:00"));
+            world.passes_to("2026-04-06T12:00:00Z").await;
+            assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(100));
+            world.end().await;
+        }
+    }
+
+    async fn what_a_free_period_counted_says_nothing_of_one_that_is_paid_for_though_something_was_scheduled(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("meetings");
+        let ann = world.person("ann").founds("Acme").await;
+        world.passes_to("2026-01-15T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 80, on("01-15"))]).await.unwrap();
+        let later = pb::UpdateSubscriptionRequest { seats: Some(6), timing: ChangeTiming::PeriodEnd.into(), ..wish() };
+        let scheduled = ann.changes(later).await.unwrap().subscription.unwrap().scheduled_change.unwrap();
+        assert_eq!(moment(scheduled.effective_time).to_rfc3339(), "2026-02-05T09:00:00+00:00");
+        ann.changes(plan("team")).await.unwrap();
+        assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(1_000));
         world.end().await;
     }
 

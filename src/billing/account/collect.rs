@@ -105,9 +105,9 @@ impl Account<'_> {
         Ok(index)
     }
 
-    /// Notes what came of a payment that a provider was asked for, with a payment method. Money that has come is money, also when the invoice was paid,
-    /// credited or given up meanwhile: what is more than is due becomes credit. If there is another payment method by now, the
-    /// failure of the one before says nothing of it, and it is tried at once.
+    /// Notes what came of a payment that a provider was asked for, with a payment method. Money that has come is money, also when
+    /// the invoice was paid, credited or given up meanwhile: what is more than is due becomes credit. If there is another payment
+    /// method by now, the failure of the one before says nothing of it, and it is tried at once.
     ///
     /// # Errors
     ///
@@ -120,12 +120,12 @@ impl Account<'_> {
         method: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        if !paid.succeeded && row.state != State::Open {
-            let failure = paid.failure.clone();
-            self.changes.push(Change::PaymentFailed { payment_id, invoice_id: row.invoice_id, failure });
-            return Ok(());
-        }
         if !paid.succeeded {
+            if row.state != State::Open {
+                let (invoice_id, failure) = (row.invoice_id, paid.failure.clone());
+                self.changes.push(Change::PaymentFailed { payment_id, invoice_id, failure });
+                return Ok(());
+            }
             let other = self.default_method.as_ref().is_some_and(|now| Some(now.reference.as_str()) != method);
             let paid = Paid { hard: paid.hard && !other, ..paid.clone() };
             let index = self.note_payment(row, payment_id, &paid, now)?;
@@ -205,10 +205,7 @@ impl Account<'_> {
             *due_at = due_at.iter().copied().chain(kept.row.due_at).min();
             return Ok(());
         };
-        let (least_minor, amount_minor) = self.collectable(kept.row.due_minor());
-        if amount_minor < least_minor {
-            return self.give_up_little(index, now);
-        }
+        let Some(amount_minor) = self.collectable(kept.row.due_minor()) else { return self.give_up_little(index, now) };
         let number = kept.row.number.unwrap_or_default();
         let asked = Asked {
             customer,
@@ -234,17 +231,17 @@ impl Account<'_> {
         Ok(())
     }
 
-    /// The least that can be collected, and how much can be of what is due.
-    fn collectable(&self, due_minor: i64) -> (i64, i64) {
+    /// How much can be collected of what is due; none where that is too little.
+    fn collectable(&self, due_minor: i64) -> Option<i64> {
         let Grain { least_minor, step_minor } = self.grain();
-        (least_minor, due_minor - due_minor % step_minor)
+        Some(due_minor - due_minor % step_minor).filter(|amount| *amount >= least_minor)
     }
 
     /// Gives up an invoice, if what is left of it to be paid is too little to be collected.
     fn give_up_if_little(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
         let open = self.invoices.get(index).filter(|kept| kept.row.state == State::Open);
-        let (least_minor, rest) = open.map_or((0, 0), |kept| self.collectable(kept.row.due_minor()));
-        if rest < least_minor { self.give_up_little(index, now) } else { Ok(()) }
+        let is_little = open.is_some_and(|kept| self.collectable(kept.row.due_minor()).is_none());
+        if is_little { self.give_up_little(index, now) } else { Ok(()) }
     }
 
     /// Gives up an invoice of which too little is due to be collected.
@@ -289,20 +286,22 @@ impl Account<'_> {
     }
 
     /// Voids an open invoice, of which nothing is paid. Credit that was applied to it is given back, what it charged in advance
-    /// is worth nothing any more, and what of it waits to be given back is not.
+    /// is worth nothing any more, and what of it waits to be given back or was carried over is not.
     ///
     /// # Errors
     ///
     /// When it is not open, or a part of it is paid or was given back on another invoice.
     pub fn void(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
-        let waiting = self.take_credit_of(row.invoice_id);
         let mut given_back = row.given_back_minor;
-        for (invoice_id, amount_minor) in
-            waiting.iter().filter_map(|line| line.gives_back().transpose()).collect::<Result<Vec<_>, _>>()?
-        {
-            given_back -= amount_minor;
-            self.given_back.push((invoice_id, -amount_minor));
+        for line in self.take_credit_of(row.invoice_id) {
+            if let Some((invoice_id, amount_minor)) = line.gives_back()? {
+                given_back -= amount_minor;
+                self.given_back.push((invoice_id, -amount_minor));
+            }
+        }
+        if let Some(finalized_at) = row.finalized_at {
+            self.take_lines(|line| line.is_carried_at(finalized_at));
         }
         if row.paid_minor > 0 || row.credited_minor > 0 || given_back > 0 {
             return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());
@@ -345,10 +344,13 @@ impl Account<'_> {
 
     /// Takes what gives back of an invoice off the one that is being collected.
     fn take_credit_of(&mut self, invoice_id: Uuid) -> Vec<Line> {
+        self.take_lines(|line| line.returned.is_some_and(|returned| returned.invoice_id == Some(invoice_id)))
+    }
+
+    /// Takes lines off the invoice that is being collected.
+    fn take_lines(&mut self, which: impl Fn(&Line) -> bool) -> Vec<Line> {
         let Some(draft) = self.draft.as_mut() else { return Vec::new() };
-        let gives_back =
-            |line: &mut Line| line.returned.is_some_and(|returned| returned.invoice_id == Some(invoice_id));
-        let taken: Vec<Line> = draft.lines.extract_if(.., gives_back).collect();
+        let taken: Vec<Line> = draft.lines.extract_if(.., |line| which(line)).collect();
         draft.changed |= !taken.is_empty();
         if draft.lines.is_empty() {
             self.dropped_draft = self.draft.take().map(|draft| draft.invoice_id);
@@ -404,20 +406,16 @@ impl Account<'_> {
             lot.tax
                 .map_or(Ok(lot.amount_minor), |tax| tax.rate.gross(lot.amount_minor, tax.tax_minor.unwrap_or_default()))
         };
-        let others: Vec<i64> =
-            lots.iter().filter(|lot| lot.invoice_id != invoice_id).map(worth).collect::<Result<_, _>>()?;
-        let whole = money::sum(others)?;
+        let mut others: Vec<&mut Lot> = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id).collect();
+        let before = others.iter().map(|lot| worth(lot)).collect::<Result<Vec<i64>, _>>()?;
+        let whole = money::sum(before.iter().copied())?;
         if whole == 0 {
             return Ok(());
         }
+        proration::write_down(others.iter_mut().map(|lot| &mut **lot), unpaid.min(whole), whole)?;
         // What each is worth less by it, so that nothing lowers it by that once more.
-        for lot in lots.iter().filter(|lot| lot.invoice_id != invoice_id) {
-            *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() += worth(lot)?;
-        }
-        let others = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id);
-        proration::write_down(others, unpaid.min(whole), whole)?;
-        for lot in lots.iter().filter(|lot| lot.invoice_id != invoice_id) {
-            *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() -= worth(lot)?;
+        for (lot, before) in others.iter().zip(before) {
+            *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() += before - worth(lot)?;
         }
         Ok(())
     }

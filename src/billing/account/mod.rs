@@ -12,12 +12,11 @@ mod steps;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::calendar::Span;
 use super::catalogue::Catalogue;
 use super::change::{self, Circumstances, Decision, Wish};
 use super::invoicing::{self, TaxTreatment, Totals};
 use super::money::{self, Currency};
-use super::proration::{self, Item, Line, Returned, TaxRate};
+use super::proration::{self, Line, TaxRate};
 use super::provider::{Grain, Provider};
 use super::seats::Usage;
 use super::subscription::{Status, Subscription};
@@ -179,42 +178,40 @@ impl Account<'_> {
     #[must_use]
     pub fn objections(&self, wish: &Wish, seats: Usage, now: DateTime<Utc>) -> Vec<Error> {
         let mut objections = change::objections(&self.subscription, wish, self.circumstances(seats, now));
-        if self.subscription.status == Status::Canceled && self.owes(now) {
-            // To end and begin anew would else be a way to begin the time of grace anew.
-            objections.push(Error::SubscriptionPastDue { status: "CANCELED" });
-        }
+        objections.extend(self.may_begin_anew(now).err());
         objections
+    }
+
+    /// To end and begin anew would else be a way to begin the time of grace anew.
+    fn may_begin_anew(&self, now: DateTime<Utc>) -> Result<(), Error> {
+        let owes = self.subscription.status == Status::Canceled && self.owes(now);
+        if owes { Err(Error::SubscriptionPastDue { status: "CANCELED" }) } else { Ok(()) }
     }
 
     /// Changes the subscription, and says what was decided and which invoice it made.
     ///
     /// # Errors
     ///
-    /// Everything that stands against the change.
+    /// The first of what stands against the change.
     pub fn change(
         &mut self,
         wish: &Wish,
         seats: Usage,
         now: DateTime<Utc>,
     ) -> Result<(Decision, Option<usize>), Error> {
-        if let Some(objection) = self.objections(wish, seats, now).into_iter().next() {
-            return Err(objection);
-        }
         let mut decision = change::decide(&self.subscription, wish, self.circumstances(seats, now))?;
+        self.may_begin_anew(now)?;
         let before = std::mem::replace(&mut self.subscription, decision.after.clone());
         self.changes.append(&mut decision.changes);
         self.add_lines(decision.lines.clone(), now)?;
         if decision.settles_usage {
             self.settle_usage(&before, now, now)?;
         }
-        if before.agreement.period.start != self.subscription.agreement.period.start
-            && before.agreement.period.end <= now
-        {
-            self.close_usage(now);
-        } else {
-            // A period that was paid for counts on until its end: to begin anew within it begins no new count.
-            self.waive_usage(&before, now);
+        let ends = before.status != Status::Canceled && before.is_charged() && !self.subscription.is_charged();
+        if ends || before.agreement.period.start != self.subscription.agreement.period.start {
+            self.shorten_counts(before.agreement.period, self.subscription.agreement.terms.price.period, now);
         }
+        self.waive_usage(&before, now);
         let last = !self.subscription.is_charged();
         let invoice = if decision.invoice_now { self.finalize(now, last)? } else { None };
         if before.status == Status::Canceled {
@@ -277,19 +274,8 @@ impl Account<'_> {
         if fine == 0 {
             return Ok(None);
         }
-        let carried = |description: &str, amount_minor: i64| Line {
-            item: Item::Plan,
-            description: description.to_owned(),
-            quantity: None,
-            unit_price_minor: None,
-            amount_minor,
-            span: Span { start: now, end: now },
-            prorated: true,
-            // It is taxed where it was charged.
-            returned: Some(Returned { invoice_id: None, rate: TaxRate::default(), tax_minor: 0 }),
-        };
-        draft.lines.push(carried("Too little to be collected, carried over", -fine));
-        Ok((!last).then(|| carried("Carried over from the invoice before", fine)))
+        draft.lines.push(Line::carried("Too little to be collected, carried over", -fine, now));
+        Ok((!last).then(|| Line::carried("Carried over from the invoice before", fine, now)))
     }
 
     /// Opens the invoice that is being collected, if it has a line, and says which of `invoices` it is. Credit pays what it can

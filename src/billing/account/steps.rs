@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 
 use super::Account;
 use crate::billing::calendar;
-use crate::billing::catalogue::{AddOnKind, DunningEnd, TrialEnd};
+use crate::billing::catalogue::{AddOnKind, DunningEnd, Period, TrialEnd};
 use crate::billing::change;
 use crate::billing::money;
 use crate::billing::proration::{Item, Line};
-use crate::billing::subscription::{Due, Held, Overdue, Status, Subscription};
+use crate::billing::subscription::{Due, Overdue, Status, Subscription};
 use crate::entity::usage_total;
 use crate::error::{Billing, Error};
 use crate::event::Change;
@@ -132,6 +132,9 @@ impl Account<'_> {
         agreement.scheduled = None;
         agreement.ends_with_period = false;
         agreement.ended_at = Some(at);
+        let period = agreement.period;
+        // What is free is counted by months, also in a year that was paid for.
+        self.shorten_counts(period, Period::Month, now);
         self.changes.push(Change::SubscriptionCanceled { cause: cause.to_owned(), seats: fallback });
         if before != fallback {
             self.changes.push(Change::SubscriptionSeatsChanged { before, after: fallback });
@@ -178,7 +181,7 @@ impl Account<'_> {
                     && held.since.is_none_or(|since| total.period_end > since)
             };
             for total in self.usage.iter_mut().filter(charged) {
-                let beyond = (total.used - held.terms.included).max(0) - total.waived - total.billed;
+                let beyond = held.beyond(total.used) - total.waived - total.billed;
                 if beyond <= 0 {
                     continue;
                 }
@@ -206,18 +209,31 @@ impl Account<'_> {
         self.add_lines(lines, now)
     }
 
-    /// What was used before an add-on of its meter was had is not charged by it: of the period under way, what is beyond what is
-    /// included by now. The period keeps its one count, so that to give an add-on up and have it again gains nothing.
+    /// What was used before an add-on was had is not charged by it: of the count under way, what is beyond what is included by
+    /// now, but for what the add-on that it takes the place of would have charged. The count goes on, so that to give an add-on
+    /// up and have it again gains nothing.
     pub(super) fn waive_usage(&mut self, before: &Subscription, now: DateTime<Utc>) {
-        let had = |held: &Held| before.agreement.add_ons.iter().any(|had| had.terms.meter == held.terms.meter);
-        for held in self.subscription.agreement.add_ons.iter().filter(|held| !had(held)) {
+        for held in self.subscription.agreement.add_ons.iter().filter(|held| held.terms.meter.is_some()) {
+            let had = before.agreement.add_ons.iter().find(|had| had.terms.meter == held.terms.meter);
             let under_way = |total: &&mut usage_total::Model| {
                 held.terms.meter.as_deref() == Some(&total.meter) && total.period_start < now && total.period_end > now
             };
             for total in self.usage.iter_mut().filter(under_way) {
-                let beyond = (total.used - held.terms.included).max(0) - total.billed;
-                total.waived = total.waived.max(beyond);
+                total.waived = match had {
+                    Some(had) => (total.waived + held.beyond(total.used) - had.beyond(total.used)).max(0),
+                    None => total.waived.max(held.beyond(total.used) - total.billed),
+                };
             }
+        }
+    }
+
+    /// Another period begins before the one that was paid for has ended: what was counted of it counts on, so that to begin anew
+    /// gains nothing, but for no longer than a period lasts now. Of a period that is over, nothing counts on.
+    pub(super) fn shorten_counts(&mut self, before: calendar::Span, length: Period, now: DateTime<Utc>) {
+        for total in self.usage.iter_mut().filter(|total| total.period_start < now && total.period_end > now) {
+            let counted = calendar::period_of(total.period_start, length, total.period_start);
+            let end = counted.filter(|_| before.end > now).map_or(now, |counted| counted.end.max(now));
+            total.period_end = total.period_end.min(end);
         }
     }
 

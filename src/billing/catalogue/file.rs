@@ -113,6 +113,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Catalogue, CatalogueError>
     for add_on in &file.add_ons {
         check_add_on(add_on, &plans, &file.meters, &mut faults);
     }
+    check_meters(&file.add_ons, &mut faults);
     check_policy(&file.billing, &mut faults);
     if file.seller.accent.as_deref().is_some_and(|accent| color(accent).is_none()) {
         faults.push("seller: accent: must be a colour as in \"#1f4fd8\"".to_owned());
@@ -311,6 +312,22 @@ fn check_add_on(add_on: &AddOn, plans: &[Plan], meters: &[Meter], faults: &mut V
     check_grants(&thing, &add_on.entitlements, faults);
 }
 
+/// What is used is charged once: a plan has no two add-ons that charge the same meter.
+fn check_meters(add_ons: &[AddOn], faults: &mut Vec<String>) {
+    for (index, add_on) in add_ons.iter().enumerate() {
+        let share_a_plan = |other: &&AddOn| match (&add_on.plans, &other.plans) {
+            (Some(own), Some(others)) => own.iter().any(|plan| others.contains(plan)),
+            _ => true,
+        };
+        let mut before = add_ons.iter().take(index).filter(|other| add_on.meter.is_some() && other.meter == add_on.meter);
+        if let Some(other) = before.find(share_a_plan) {
+            let other = &other.add_on;
+            let name = &add_on.add_on;
+            faults.push(format!("add-on {name:?}: meter: {other:?} charges it on the same plan: one add-on may"));
+        }
+    }
+}
+
 fn check_policy(policy: &Policy, faults: &mut Vec<String>) {
     check(
         "billing",
@@ -354,7 +371,8 @@ mod tests {
             + &plan("fine", "currency = \"EUR\"\nbase_price_minor = -1\nincluded_seats = 1\nminimum_seats = 1")
             + &plan("half", "included_seats = 1\nminimum_seats = 1\ntrial_days = 3")
             + "[[meters]]\nmeter = \"calls\"\ntitle = \"Calls\"\n[[add_ons]]\nadd_on = \"more\"\ntitle = \"\"\nkind = \"metered\"\n\
-               meter = \"talks\"\nplans = [\"gone\"]\nprices = []\nunit_size = 0\n[billing]\ndunning_days = [7, 2]\n\
+               meter = \"talks\"\nplans = [\"gone\"]\nprices = []\nunit_size = 0\n[[add_ons]]\nadd_on = \"again\"\ntitle = \"Again\"\n\
+               kind = \"metered\"\nmeter = \"talks\"\nprices = []\n[billing]\ndunning_days = [7, 2]\n\
                [seller]\naccent = \"blue\"\nlogo = \"/nowhere.png\"\n";
         let faults = Catalogue::parse("test", &text).unwrap_err().to_string();
         for expected in [
@@ -373,6 +391,7 @@ mod tests {
             "add-on \"more\": prices:",
             "add-on \"more\": meter:",
             "add-on \"more\": unit_size:",
+            "add-on \"again\": meter: \"more\"",
             "billing: dunning_days:",
             "seller: accent:",
             "seller: logo: /nowhere.png",

@@ -137,8 +137,11 @@ impl Command for VoidInvoice {
     async fn run(&self, unit: &mut Unit<'_, Trusted>) -> Result<Self::Response, Error> {
         let row = store::load_invoice(unit.transaction(), unit.scope(), self.invoice_id).await?;
         let lines = store::list_lines(unit.transaction(), row.organization_id, row.invoice_id).await?;
-        let carries_over =
-            |line: &invoice_line::Model| line.credited_invoice_id.is_none() && line.returned_tax_minor.is_some();
+        let carries_over = |line: &invoice_line::Model| {
+            line.credited_invoice_id.is_none()
+                && line.returned_tax_minor.is_some()
+                && line.period_start == line.period_end
+        };
         if lines.iter().any(|line| line.amount_minor < 0 && !carries_over(line)) {
             // What the customer was given back on it would be lost.
             return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());

@@ -179,13 +179,13 @@ impl Query for CheckEntitlement {
         if self.feature == "seats" {
             return self.of_seats(reader).await;
         }
-        let (row, used) =
+        let (row, counted) =
             metering::subscription_with_use(reader.connection(), reader.scope, &self.feature, reader.now).await?;
         let subscription = subscription_of(&row, &reader.app.catalogue, reader.now)?;
         let is_meter = reader.app.catalogue.meter(&self.feature).is_some();
         let (granted, inactive) = in_force(reader.app, &subscription, &self.feature);
         let overage = !inactive && metered(&subscription.agreement.add_ons, &self.feature);
-        let used = is_meter.then_some(used.unwrap_or_default());
+        let used = is_meter.then(|| counted.as_ref().map_or(0, |counted| counted.used));
         let remaining = granted.limit.map(|limit| limit.saturating_sub(used.unwrap_or_default()).max(0));
         let fits = remaining.is_none_or(|remaining| self.quantity <= remaining);
         let enabled = granted.enabled || overage;
@@ -196,7 +196,9 @@ impl Query for CheckEntitlement {
             (false, true) => pb::EntitlementDenial::LimitReached,
             (false, false) => pb::EntitlementDenial::NotIncluded,
         };
-        let reset = is_meter.then(|| subscription.period_at(reader.now).end);
+        // What was counted may count on although another period has begun, and is over before that.
+        let reset = counted.map_or_else(|| subscription.period_at(reader.now).end, |counted| counted.period_end);
+        let reset = Some(reset).filter(|_| is_meter);
         Ok(pb::CheckEntitlementResponse {
             allowed,
             limited: granted.counted,

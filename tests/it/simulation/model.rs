@@ -262,6 +262,8 @@ pub(super) struct Later {
     pub(super) terms: Option<Terms>,
     pub(super) seats: Option<i64>,
     pub(super) add_ons: Vec<Held>,
+    /// When instead, while nothing is paid for.
+    free_until: Option<Time>,
 }
 
 /// What was used of a meter in a period.
@@ -342,7 +344,7 @@ impl Account {
             status: Status::Active,
             state: State { terms, seats: plan.included, add_ons: Vec::new() },
             anchor: now,
-            period: counted(now, 1, now),
+            period: (now, now),
             charged: Vec::new(),
             later: None,
             trial_end: None,
@@ -385,12 +387,14 @@ impl Account {
 
     /// The period under way.
     pub(super) fn period_at(&self, now: Time) -> (Time, Time) {
-        if (self.period.0..self.period.1).contains(&now) {
+        let is_over = self.status == Status::Canceled;
+        if self.state.is_paid() && !is_over && (self.period.0..self.period.1).contains(&now) {
             return self.period;
         }
         // Who has not been seen to since the trial ended has begun to pay then.
         let anchor = self.trial_end.filter(|_| self.status == Status::Trialing).unwrap_or(self.anchor);
-        counted(anchor, self.state.terms.price.months, now.max(anchor))
+        // What is free after the end is counted by months.
+        counted(anchor, if is_over { 1 } else { self.state.terms.price.months }, now.max(anchor))
     }
 
     // ---- What comes by itself -------------------------------------------------------------------------------------------
@@ -411,11 +415,16 @@ impl Account {
         due.into_iter().min()
     }
 
+    /// When what waits for the end of the period is done: while nothing is paid for, there is none that could end.
+    fn later_at(&self) -> Time {
+        self.later.as_ref().and_then(|later| later.free_until).unwrap_or(self.period.1)
+    }
+
     fn next_end(&self) -> Option<(Time, u8)> {
         match self.status {
             Status::Trialing => self.trial_end.map(|at| (at, 4)),
             Status::Active | Status::PastDue if self.state.is_paid() || self.later.is_some() || self.ends => {
-                Some((self.period.1, 5))
+                Some((self.later_at(), 5))
             }
             _ => None,
         }
@@ -524,6 +533,7 @@ impl Account {
 
     fn end(&mut self, now: Time) {
         self.status = Status::Canceled;
+        self.end_uses(1, now);
         self.state.seats = PLANS[0].included;
         self.state.add_ons.clear();
         self.metered_since.clear();
@@ -747,6 +757,11 @@ impl Account {
                 (start, end.min(self.period.0))
             }
         };
+        // No two overlap.
+        let others = self.uses.iter().filter(|of| of.meter == meter && !within(of));
+        let span = others.fold(span, |(start, end), of| {
+            if of.span.1 <= at { (start.max(of.span.1), end) } else { (start, end.min(of.span.0)) }
+        });
         if !self.uses.iter().any(|of| of.meter == meter && of.span.0 == span.0) {
             self.uses.push(Use { meter, span, used: 0, billed: 0, free: 0 });
             self.uses.sort_by_key(|of| of.span.0);
@@ -959,6 +974,9 @@ impl Account {
         if target.is_paid() {
             return (self.start(wish, now) || paid, paid);
         }
+        if paid {
+            self.end_uses(target.terms.price.months, now);
+        }
         if self.status == Status::Canceled {
             self.status = Status::Active;
             self.anchor = now;
@@ -970,13 +988,13 @@ impl Account {
     fn start(&mut self, wish: &Wish, now: Time) -> bool {
         let days = self.state.terms.plan.trial_days;
         let was_billed = self.currency.is_some();
-        let (before, months) = (self.period, self.state.terms.price.months);
+        let months = self.state.terms.price.months;
+        self.end_uses(months, now);
         if days > 0 && !wish.skip_trial && self.trial_end.is_none() && !was_billed {
             self.status = Status::Trialing;
             self.trial_end = Some(now + days * DAY);
             self.anchor = now;
             self.period = (now, now + days * DAY);
-            self.end_uses(before, now);
             return false;
         }
         if self.status == Status::Canceled {
@@ -984,17 +1002,16 @@ impl Account {
         }
         self.anchor = now;
         self.begin(counted(now, months, now));
-        self.end_uses(before, now);
         true
     }
 
-    /// What is used from now on is of another period.
-    fn end_uses(&mut self, before: (Time, Time), now: Time) {
-        // A period that was paid for counts on until its end.
-        if before.0 != self.period.0 && before.1 <= now {
-            for of in self.uses.iter_mut().filter(|of| of.span.0 < now && of.span.1 > now) {
-                of.span.1 = now;
-            }
+    /// What is used from now on is of another period: but the count of one that was paid for goes on until its end, for as many
+    /// months as a period lasts now.
+    fn end_uses(&mut self, months: i64, now: Time) {
+        let goes_on = self.period.1 > now;
+        for of in self.uses.iter_mut().filter(|of| of.span.0 < now && of.span.1 > now) {
+            let end = if goes_on { counted(of.span.0, months, of.span.0).1.max(now) } else { now };
+            of.span.1 = of.span.1.min(end);
         }
     }
 
@@ -1035,8 +1052,7 @@ impl Account {
     }
 
     fn schedule(&mut self, now_is: &State, target: Option<State>, wish: &Wish, now: Time) {
-        let before = self.later.clone();
-        let mut later = before.clone().unwrap_or_default();
+        let mut later = self.later.clone().unwrap_or_default();
         if wish.plan.is_some() || wish.months.is_some() || wish.currency.is_some() {
             later = Later::default();
         }
@@ -1058,9 +1074,11 @@ impl Account {
                 }
             }
         }
+        let free_until = later.free_until.take();
         self.later = (later != Later::default()).then_some(later);
-        if self.later.is_some() && self.later != before && !self.state.is_paid() && self.status != Status::Trialing {
-            self.period = self.period_at(now);
+        let end = self.period_at(now).1;
+        if let Some(later) = self.later.as_mut().filter(|_| !self.state.is_paid() && self.status != Status::Trialing) {
+            later.free_until = Some(free_until.unwrap_or(end));
         }
     }
 
