@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::database::Database;
 use crate::dns::Dns;
 use crate::lanes::Lanes;
+use crate::metrics::Metrics;
 
 /// The parts of a running service, shared by all calls.
 #[derive(Debug)]
@@ -31,12 +32,6 @@ pub struct App {
     pub provider: Provider,
     /// How long an invitation lives unless the call says otherwise.
     pub invitation_lifetime: TimeDelta,
-}
-
-impl App {
-    /// Whether a payment provider collects what is due.
-    #[must_use]
-    pub fn collects(&self) -> bool {
-        self.provider.collects()
-    }
+    /// What is measured.
+    pub metrics: Metrics,
 }

@@ -130,6 +130,9 @@ pub struct Serve {
     /// How long calls may go on after the signal to stop, in seconds.
     #[arg(long, env = "TENANTRY_DRAIN_SECONDS", default_value_t = 30)]
     pub drain_seconds: u64,
+    /// The address on which Prometheus reads the metrics, as GET /metrics by HTTP/1.1; nowhere when absent.
+    #[arg(long, env = "TENANTRY_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
     /// What is logged: a level, or a filter as tracing-subscriber's EnvFilter reads it.
     #[arg(long, env = "TENANTRY_LOG", default_value = "info")]
     pub log: String,

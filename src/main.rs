@@ -18,6 +18,7 @@ use tenantry::config::{self, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
 use tenantry::deployment;
 use tenantry::lanes::Lanes;
+use tenantry::metrics::Metrics;
 use tenantry::transfer::TransferError;
 use tenantry::transfer::export::Output;
 use tenantry::transfer::faults::{Faults, TOLD};
@@ -81,6 +82,10 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     } else {
         None
     };
+    let metrics = match settings.metrics_listen {
+        None => None,
+        Some(listen) => Some(TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?),
+    };
     let database = Database::connect(&settings.database.settings()).await?;
     database.migrate().await?;
     deployment::check(&database, &policy).await?;
@@ -93,8 +98,19 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let gate = Gate { callers, policy: Arc::clone(&policy), clock: Clock::System };
     let invitation_lifetime = settings.invitation_lifetime();
     let (lanes, dns) = (Lanes::default(), settings.dns.clone());
-    let app = Arc::new(App { database, lanes, clock, policy, catalogue, dns, provider, invitation_lifetime });
-    let parts = server::Parts { app, gate, reflection: settings.reflection, drain: settings.drain(), webhooks };
+    let app = Arc::new(App {
+        database,
+        lanes,
+        clock,
+        policy,
+        catalogue,
+        dns,
+        provider,
+        invitation_lifetime,
+        metrics: Metrics::default(),
+    });
+    let (reflection, drain) = (settings.reflection, settings.drain());
+    let parts = server::Parts { app, gate, reflection, drain, webhooks, metrics };
     server::serve(listener, parts, stop_on_signal()?).await
 }
 

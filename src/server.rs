@@ -34,7 +34,9 @@ use crate::pb::testing::clock_service_server::ClockServiceServer;
 use crate::pb::workspace_service_server::WorkspaceServiceServer;
 use crate::receive::ReceiveLayer;
 use crate::telemetry::RpcLogLayer;
-use crate::{billing, event, membership, monitoring, organization, pb, testing, worker, workspace};
+use crate::{
+    billing, event, membership, metrics, monitoring, organization, pb, plain_http, testing, worker, workspace,
+};
 
 /// How often the database is asked for a sign of life, on which readiness follows.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,6 +46,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often some organizations are recounted.
 const WATCH_INTERVAL: Duration = Duration::from_mins(1);
+
+/// By this name `grpc.health.v1` tells whether the books agree.
+const BOOKS: &str = "invariants";
 
 /// The largest request: a batch of 500 with the longest e-mail addresses is a third of it.
 const LARGEST_REQUEST: usize = 1024 * 1024;
@@ -73,6 +78,8 @@ pub struct Parts {
     pub drain: Duration,
     /// Where the payment provider's webhooks come, if there are any.
     pub webhooks: Option<Webhooks>,
+    /// Where the metrics are read, if anywhere.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Where the payment provider's webhooks come.
@@ -93,6 +100,8 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let address = listener.local_addr()?;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("liveness", ServingStatus::Serving).await;
+    // Nobody has looked yet.
+    health.set_service_status(BOOKS, ServingStatus::Unknown).await;
     report(&health, ServingStatus::NotServing).await;
     let app = parts.app;
     // The gate before the body is read: it decides on the metadata. The deadline around both.
@@ -157,6 +166,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let working = tokio::spawn(worker::run(Arc::clone(&app), background.clone()));
     let watching = tokio::spawn(watch_books(Arc::clone(&app), health.clone(), background.clone()));
     let hearing = tokio::spawn(hear(parts.webhooks, Arc::clone(&app), background.clone()));
+    let measuring = tokio::spawn(tell_metrics(parts.metrics, Arc::clone(&app), background.clone()));
     let stopping = {
         let (stop, background) = (stop.clone(), background.clone());
         async move {
@@ -175,8 +185,8 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let outcome = within(serving, stop, parts.drain).await;
     background.cancel();
     // Each is at most one short step from its end, unless the database does not answer.
-    if tokio::time::timeout(PING_TIMEOUT, async { tokio::join!(readiness, working, hearing, watching) }).await.is_err()
-    {
+    let ends = async { tokio::join!(readiness, working, hearing, watching, measuring) };
+    if tokio::time::timeout(PING_TIMEOUT, ends).await.is_err() {
         tracing::warn!("left the background work before its end");
     }
     if !matches!(tokio::time::timeout(PING_TIMEOUT, app.database.close()).await, Ok(Ok(()))) {
@@ -185,15 +195,16 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     outcome
 }
 
-/// Recounts some organizations at a time, and lets the health of `invariants` follow. It is a detail: what drifts is worth
+/// Recounts some organizations at a time, and lets the health of `invariants` and the metric follow. It is a detail: what drifts is worth
 /// waking somebody, but serves.
 async fn watch_books(app: Arc<App>, health: HealthReporter, stop: CancellationToken) {
     let mut watch = Watch::default();
     loop {
         match watch.look(&app.database, &app.policy).await {
-            Ok(agree) => {
-                let status = if agree { ServingStatus::Serving } else { ServingStatus::NotServing };
-                health.set_service_status("invariants", status).await;
+            Ok(drifting) => {
+                app.metrics.drifting_organizations.set(i64::try_from(drifting).unwrap_or(i64::MAX));
+                let status = if drifting == 0 { ServingStatus::Serving } else { ServingStatus::NotServing };
+                health.set_service_status(BOOKS, status).await;
             }
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the books could not be looked at");
@@ -218,6 +229,18 @@ async fn hear(webhooks: Option<Webhooks>, app: Arc<App>, stop: CancellationToken
     let endpoint = http::WebhookEndpoint { secrets, tolerance, clock, patience, handle };
     if let Err(error) = http::serve(listener, endpoint, stop).await {
         tracing::error!(%error, "webhooks are not heard any more");
+    }
+}
+
+/// Tells the metrics to whoever reads them.
+async fn tell_metrics(listener: Option<TcpListener>, app: Arc<App>, stop: CancellationToken) {
+    let Some(listener) = listener else { return };
+    let answer = move |request: ::http::Request<hyper::body::Incoming>| {
+        let answer = app.metrics.answer(&request);
+        async move { answer }
+    };
+    if let Err(error) = plain_http::serve(listener, "metrics", metrics::PATIENCE, answer, stop).await {
+        tracing::error!(%error, "metrics are not told any more");
     }
 }
 
@@ -254,9 +277,8 @@ async fn report(health: &HealthReporter, status: ServingStatus) {
 /// Ends the streams of those who watch a status, once they have heard it: they would hold up the stop until the end of the
 /// drain time.
 async fn end_watches(mut health: HealthReporter) {
-    let liveness = ("liveness", ServingStatus::Serving);
-    for (service, status) in READINESS.map(|service| (service, ServingStatus::NotServing)).into_iter().chain([liveness])
-    {
+    let others = [("liveness", ServingStatus::Serving), (BOOKS, ServingStatus::Unknown)];
+    for (service, status) in READINESS.map(|service| (service, ServingStatus::NotServing)).into_iter().chain(others) {
         health.clear_service_status(service).await;
         health.set_service_status(service, status).await;
     }

@@ -4,10 +4,14 @@ use chrono::TimeDelta;
 use tenantry::billing::invariants::Watch;
 use tenantry::pb::{self, CancellationMode, ChangeInvoicing, ChangeTiming, CreditNoteOutcome};
 use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::billing::{add_on, billed, plan, seats};
 use crate::harness::finance::{on_top, used};
 use crate::harness::person::{Person, answer};
+use crate::harness::plain_http::request;
 use crate::harness::refused::Refused;
 use crate::harness::world::World;
 use crate::harness::{Backend, database_tests};
@@ -73,13 +77,34 @@ database_tests! {
         let world = World::with(backend, billed()).await;
         let ann = busy(&world).await;
         let (app, mut watch) = (&world.servers[0].app, Watch::default());
-        let mut agrees = async || watch.look(&app.database, &app.policy).await.unwrap();
+        let mut agrees = async || watch.look(&app.database, &app.policy).await.unwrap() == 0;
         assert!(agrees().await);
         // Round and round: of two looks one is at the end of a round, where there is nothing to see.
         for (change, expected) in [("+ 5", false), ("- 5", true)] {
             world.tampers(&format!("UPDATE subscription SET credit_minor = credit_minor {change}")).await;
             agrees().await;
             assert_eq!(agrees().await, expected, "{}", ann.organization_id);
+        }
+        world.end().await;
+    }
+
+    async fn a_drift_is_seen_by_whoever_watches_the_health_and_by_whoever_reads_the_metrics(backend: Backend) {
+        let mut world = World::with(backend, billed()).await;
+        busy(&world).await;
+        for (change, expected) in [("+ 5", (ServingStatus::NotServing, 1)), ("- 5", (ServingStatus::Serving, 0))] {
+            world.tampers(&format!("UPDATE subscription SET credit_minor = credit_minor {change}")).await;
+            // A server looks when it starts.
+            world.switches_policy_to("owner-billing").await;
+            let mut health = HealthClient::new(world.channel());
+            let mut told = health.watch(HealthCheckRequest { service: "invariants".into() }).await.unwrap().into_inner();
+            while told.message().await.unwrap().unwrap().status() != expected.0 {}
+            let address = world.servers[0].metrics_address;
+            let metrics = request(address, "GET", "/metrics", &[], b"").await;
+            assert!(metrics.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+            let metrics = String::from_utf8(metrics.body).unwrap();
+            assert!(metrics.contains(&format!("\ntenantry_drifting_organizations {}\n", expected.1)), "{metrics}");
+            assert_eq!(request(address, "GET", "/", &[], b"").await.status, 404);
+            assert_eq!(request(address, "POST", "/metrics", &[], b"").await.status, 405);
         }
         world.end().await;
     }

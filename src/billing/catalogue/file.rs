@@ -319,7 +319,8 @@ fn check_meters(add_ons: &[AddOn], faults: &mut Vec<String>) {
             (Some(own), Some(others)) => own.iter().any(|plan| others.contains(plan)),
             _ => true,
         };
-        let mut before = add_ons.iter().take(index).filter(|other| add_on.meter.is_some() && other.meter == add_on.meter);
+        let mut before =
+            add_ons.iter().take(index).filter(|other| add_on.meter.is_some() && other.meter == add_on.meter);
         if let Some(other) = before.find(share_a_plan) {
             let other = &other.add_on;
             let name = &add_on.add_on;

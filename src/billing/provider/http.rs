@@ -1,10 +1,8 @@
 //! The endpoint that a provider sends its events to: `POST /webhooks/stripe`, plain HTTP/1.1 on a listener of its own, for a
 //! proxy that ends TLS.
 //!
-//! It stands open to the world, so everything that a stranger can spend is bounded: connections, the time of a request, its
-//! size. What is not signed is refused before it is looked at.
+//! It stands open to the world, so everything that a stranger can spend is bounded: the time of a request, and its size. What is not signed is refused before it is looked at.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +13,12 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::stripe::webhook::{Event, Secret, verify};
 use crate::clock::Clock;
+use crate::plain_http;
 
 /// The path of Stripe's events.
 const STRIPE: &str = "/webhooks/stripe";
@@ -35,12 +29,6 @@ const LARGEST_BODY: usize = 256 * 1024;
 /// How long a request may take. Stripe wants its answer quickly, and asks again when there is none
 /// (<https://docs.stripe.com/webhooks#best-practices>).
 pub const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many connections there may be at once.
-const MOST_CONNECTIONS: usize = 256;
-
-/// How long to wait when the machine has no sockets left to accept with.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// What is done with an event.
 ///
@@ -80,64 +68,18 @@ impl fmt::Debug for WebhookEndpoint {
     }
 }
 
-/// Serves until `stop`, then lets the requests under way end, which takes no longer than their patience.
+/// Serves until `stop`, then lets the requests under way end.
 ///
 /// # Errors
 ///
 /// When the listener has no address: it was never bound.
 pub async fn serve(listener: TcpListener, endpoint: WebhookEndpoint, stop: CancellationToken) -> anyhow::Result<()> {
-    tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
-    let patience = endpoint.patience;
-    let (endpoint, room) = (Arc::new(endpoint), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
-    let under_way = GracefulShutdown::new();
-    loop {
-        // Whoever comes when all is taken waits to be accepted.
-        let accepted = async {
-            let place = Arc::clone(&room).acquire_owned().await?;
-            Ok::<_, anyhow::Error>((listener.accept().await?.0, place))
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accepted => accepted,
-        };
-        let (stream, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection for webhooks could not be accepted");
-                tokio::time::sleep(BREATH).await;
-                continue;
-            }
-        };
-        let serving = under_way.watch(connection(stream, &endpoint));
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::debug!(%error, "a connection for webhooks broke");
-            }
-            drop(place);
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(patience, under_way.shutdown()).await.is_err() {
-        tracing::warn!("left webhooks before their end");
-    }
-    Ok(())
-}
-
-fn connection(
-    stream: TcpStream,
-    endpoint: &Arc<WebhookEndpoint>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<> {
-    let service = {
-        let endpoint = Arc::clone(endpoint);
-        service_fn(move |request| {
-            let endpoint = Arc::clone(&endpoint);
-            async move { Ok::<_, Infallible>(answer(&endpoint, request).await) }
-        })
+    let (patience, endpoint) = (endpoint.patience, Arc::new(endpoint));
+    let answer = move |request| {
+        let endpoint = Arc::clone(&endpoint);
+        async move { answer(&endpoint, request).await }
     };
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(endpoint.patience)
-        .serve_connection(TokioIo::new(stream), service)
+    plain_http::serve(listener, "the payment provider's webhooks", patience, answer, stop).await
 }
 
 async fn answer(endpoint: &WebhookEndpoint, request: Request<Incoming>) -> Response<Full<Bytes>> {

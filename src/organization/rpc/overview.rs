@@ -71,6 +71,6 @@ fn facts(
         // Whoever may not see the profile hears nothing of it, and could not take the step.
         has_billing_profile: sees_profile.then(|| profile.is_some_and(|profile| !profile.name.is_empty())),
         // The step would tell whoever may not see the plan that it costs something.
-        has_payment_method: (costs && sees_billing && app.collects()).then_some(head.some_payment_methods > 0),
+        has_payment_method: (costs && sees_billing && app.provider.collects()).then_some(head.some_payment_methods > 0),
     })
 }

@@ -19,6 +19,7 @@ use tenantry::database::{Database, DatabaseSettings};
 use tenantry::deployment;
 use tenantry::dns::{Dns, Source};
 use tenantry::lanes::Lanes;
+use tenantry::metrics::Metrics;
 use tenantry::server::{self, Parts, Webhooks};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -81,6 +82,7 @@ pub(crate) const WEBHOOK_SECRET: &str = "whsec_of_the_tests";
 pub(crate) struct RunningServer {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) webhook_address: Option<std::net::SocketAddr>,
+    pub(crate) metrics_address: std::net::SocketAddr,
     pub(crate) channel: Channel,
     pub(crate) app: Arc<App>,
     pub(crate) stop: CancellationToken,
@@ -152,6 +154,7 @@ impl World {
             dns: self.setup.dns.clone().unwrap_or(Source::Zone(self.zone()).into()),
             provider: self.setup.provider.clone(),
             invitation_lifetime: TimeDelta::days(7),
+            metrics: Metrics::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -164,10 +167,13 @@ impl World {
         } else {
             None
         };
-        let parts = Parts { app: Arc::clone(&app), gate, reflection: true, drain: Duration::from_secs(20), webhooks };
+        let metrics = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let metrics_address = metrics.local_addr().expect("an address");
+        let (reflection, drain, metrics) = (true, Duration::from_secs(20), Some(metrics));
+        let parts = Parts { app: Arc::clone(&app), gate, reflection, drain, webhooks, metrics };
         let task = tokio::spawn(server::serve(listener, parts, stop.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
-        self.servers.push(RunningServer { address, webhook_address, channel, app, stop, task });
+        self.servers.push(RunningServer { address, webhook_address, metrics_address, channel, app, stop, task });
     }
 
     /// The file in which the domain name system of this world stands.

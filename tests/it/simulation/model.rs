@@ -759,9 +759,13 @@ impl Account {
         };
         // No two overlap.
         let others = self.uses.iter().filter(|of| of.meter == meter && !within(of));
-        let span = others.fold(span, |(start, end), of| {
-            if of.span.1 <= at { (start.max(of.span.1), end) } else { (start, end.min(of.span.0)) }
-        });
+        let span =
+            others.fold(
+                span,
+                |(start, end), of| {
+                    if of.span.1 <= at { (start.max(of.span.1), end) } else { (start, end.min(of.span.0)) }
+                },
+            );
         if !self.uses.iter().any(|of| of.meter == meter && of.span.0 == span.0) {
             self.uses.push(Use { meter, span, used: 0, billed: 0, free: 0 });
             self.uses.sort_by_key(|of| of.span.0);
