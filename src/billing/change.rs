@@ -560,7 +560,9 @@ fn schedule(decision: &mut Decision, now: &Target, later: Option<Target>, wish: 
     if !decision.after.is_charged() && decision.after.status != Status::Trialing {
         // Nobody has charged a period that could end: the one that the anchor counts does.
         let end = free_until.unwrap_or(decision.after.period_at(at.now).end);
-        scheduled.iter_mut().for_each(|scheduled| scheduled.at = Some(end));
+        if let Some(scheduled) = &mut scheduled {
+            scheduled.at = Some(end);
+        }
     }
     decision.after.agreement.scheduled.clone_from(&scheduled);
     if scheduled == before {
