@@ -492,7 +492,7 @@ database_tests! {
         assert_eq!((amounts(&invoices[0].lines), amounts(&invoices[1].lines)), (vec![6_125, -5], vec![5]));
         let service = paying.world.service("billing");
         service.voids(&invoices[0]).await.unwrap();
-        let left: Vec<InvoiceState> = ann.invoices().await.iter().map(|invoice| invoice.state()).collect();
+        let left: Vec<InvoiceState> = ann.invoices().await.iter().map(pb::Invoice::state).collect();
         assert_eq!(left, [InvoiceState::Void]);
         assert_eq!(service.drifts().await, []);
         paying.world.end().await;
