@@ -340,6 +340,10 @@ fn split(
             for held in &target.add_ons {
                 if held.quantity > current.quantity(&held.terms.add_on_id) {
                     now.set(held.clone());
+                    // What it takes the place of goes at once: what is used is charged by one of them.
+                    while let Some(other) = now.second_on_its_meter(&held.terms.add_on_id).map(str::to_owned) {
+                        now.add_ons.retain(|held| held.terms.add_on_id != other);
+                    }
                 }
             }
             let later = (now != *target).then(|| target.clone());

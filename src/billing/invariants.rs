@@ -253,12 +253,13 @@ impl Watch {
     pub async fn look(&mut self, database: &Database, policy: &RolePolicy) -> Result<usize, Error> {
         /// Few enough that nobody notices.
         const AT_ONCE: u64 = 50;
-        let ids = organizations(database.reader(), self.after, AT_ONCE).await?;
-        self.after = ids.last().copied();
+        let after = self.after;
+        let ids = organizations(database.reader(), after, AT_ONCE).await?;
+        let last = ids.last().copied();
+        self.after = last;
         let checked = check(database, policy, &ids).await?;
-        for id in &ids {
-            self.drifting.remove(id);
-        }
+        // Also those that are gone since.
+        self.drifting.retain(|id| Some(*id) <= after || last.is_some_and(|last| *id > last));
         for drift in checked.found {
             tracing::error!(org = %drift.organization_id, invariant = drift.invariant, expected = drift.expected, found = drift.found, "books that do not agree");
             self.drifting.insert(drift.organization_id);

@@ -19,6 +19,12 @@ pub struct TaxTreatment {
     pub note: String,
 }
 
+/// What tax is called, also where nothing is taxed any more.
+#[must_use]
+pub fn label_of(treatment: Option<&TaxTreatment>) -> &str {
+    treatment.map_or("Tax", |treatment| treatment.label.as_str())
+}
+
 /// The tax of all lines that are taxed at one rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tax {

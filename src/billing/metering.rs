@@ -23,12 +23,14 @@ use crate::sql;
 #[must_use]
 pub fn period_at(subscription: &Subscription, at: DateTime<Utc>) -> Span {
     let agreement = &subscription.agreement;
-    if at >= agreement.period.start {
-        return subscription.period_at(at);
+    let current = subscription.period_at(at);
+    if current.start <= at {
+        return current;
     }
     // Before the first there was none; and none reaches into the one under way, whatever was counted by another anchor.
     let found = calendar::period_of(agreement.anchor, agreement.terms.price.period, at);
-    let end = Ord::min(found.map_or(agreement.anchor, |found| found.end), agreement.period.start);
+    let began = Some(agreement.period.start).filter(|start| at < *start).unwrap_or(agreement.anchor);
+    let end = Ord::min(found.map_or(agreement.anchor, |found| found.end), began);
     let start = found.map_or(DateTime::UNIX_EPOCH, |found| found.start);
     Span { start, end }
 }

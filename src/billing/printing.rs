@@ -5,7 +5,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use super::account::{Issuer, Recipient};
 use super::catalogue::Catalogue;
 use super::document::{Document, Kind, Line, Party, Status, Tax, render};
-use super::invoicing::{self, Taxable, percent};
+use super::invoicing::{self, Taxable, label_of, percent};
 use super::money::Currency;
 use super::profile::{Address, Profile};
 use super::proration::TaxRate;
@@ -65,7 +65,7 @@ pub fn credit_note(catalogue: &Catalogue, row: &invoice::Model, note: &credit_no
     let amount_minor = document.subtotal_minor;
     document.lines = vec![Line { description: note.reason.clone(), amount_minor, ..Line::default() }];
     if note.tax_minor != 0 {
-        let label = recipient.tax.as_ref().map_or("Tax".to_owned(), |tax| tax.label.clone());
+        let label = label_of(recipient.tax.as_ref()).to_owned();
         let taxable_minor = if included { note.amount_minor } else { net };
         document.taxes = vec![Tax { label, taxable_minor, tax_minor: note.tax_minor, included }];
     }
@@ -139,7 +139,7 @@ fn last_day(end: DateTime<Utc>) -> NaiveDate {
 
 /// The tax of each rate: what stands in a line of its own where it comes on top, and what is in the lines otherwise.
 fn taxes(lines: &[invoice_line::Model], recipient: &Recipient) -> Result<Vec<Tax>, Error> {
-    let label = recipient.tax.as_ref().map_or("Tax", |tax| tax.label.as_str());
+    let label = label_of(recipient.tax.as_ref());
     let taxed = invoicing::taxes(lines.iter().filter_map(taxable))?.into_iter().map(|tax| Tax {
         label: format!("{label} {}", percent(tax.rate.millionths)),
         taxable_minor: tax.taxable_minor,

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::account::{Foreseen, Recipient, subscription_of};
 use super::catalogue::{AddOn, AddOnKind, Catalogue, Grant, Period, Plan, Price, Proration};
-use super::invoicing::{self, Tax, TaxTreatment, Taxable, rate_of};
+use super::invoicing::{self, Tax, TaxTreatment, Taxable, label_of, rate_of};
 use super::proration::{Item, Line, TaxRate};
 use super::seats::Usage;
 use super::subscription::{Held, Scheduled, Status, Subscription};
@@ -267,7 +267,7 @@ fn stored_line(row: &invoice_line::Model, recipient: &Recipient) -> pb::InvoiceL
         Kind::Usage => pb::LineKind::Usage,
         Kind::Tax => pb::LineKind::Tax,
     };
-    let label = recipient.tax.as_ref().map_or("Tax", |tax| tax.label.as_str());
+    let label = label_of(recipient.tax.as_ref());
     let rate = row.tax_rate.or(recipient.tax.as_ref().map(|tax| tax.rate.millionths)).unwrap_or_default();
     let description =
         if row.kind == Kind::Tax { format!("{label} {}", row.description) } else { row.description.clone() };
@@ -308,8 +308,7 @@ pub fn foreseen(
 ) -> pb::Invoice {
     let totals = &next.totals;
     let mut lines: Vec<pb::InvoiceLine> = next.lines.iter().map(|one| line(one, treatment)).collect();
-    let label = treatment.map_or("Tax", |treatment| treatment.label.as_str());
-    lines.extend(tax_lines(&totals.taxes, label));
+    lines.extend(tax_lines(&totals.taxes, label_of(treatment)));
     pb::Invoice {
         organization_id: scope.organization_id().to_string(),
         state: pb::InvoiceState::Draft.into(),
@@ -394,19 +393,19 @@ pub fn whole_invoice(
     let figured = |line: &&invoice_line::Model| row.state == State::Draft && line.kind == Kind::Tax;
     let lines: Vec<&invoice_line::Model> = lines.iter().filter(|line| !figured(line)).collect();
     let mut shown: Vec<pb::InvoiceLine> = lines.iter().map(|line| stored_line(line, recipient)).collect();
-    if let Some(treatment) = recipient.tax.as_ref().filter(|_| row.state == State::Draft) {
-        // What comes on top becomes a line when the invoice becomes open.
+    if row.state == State::Draft {
+        // What comes on top becomes a line when the invoice becomes open; what goes back does also where nothing is taxed by now.
         let rate = |line: &invoice_line::Model| {
             let own =
                 line.tax_rate.zip(line.tax_included).map(|(millionths, included)| TaxRate { millionths, included });
-            own.or(Some(treatment.rate))
+            own.or(recipient.tax.as_ref().map(|treatment| treatment.rate))
         };
         let taxes = invoicing::taxes(lines.iter().map(|line| Taxable {
             amount_minor: line.amount_minor,
             rate: rate(line),
             returned_minor: line.returned_tax_minor,
         }))?;
-        shown.extend(tax_lines(&taxes, &treatment.label));
+        shown.extend(tax_lines(&taxes, label_of(recipient.tax.as_ref())));
     }
     Ok(pb::Invoice {
         lines: shown,

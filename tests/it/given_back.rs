@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use tenantry::database::violates;
 use tenantry::pb::{
-    self, CancellationMode, ChangeInvoicing, ChangeTiming, CreditCause, CreditNoteOutcome, InvoiceState,
+    self, CancellationMode, ChangeInvoicing, ChangeTiming, CreditCause, CreditNoteOutcome, InvoiceState, PaymentState,
 };
 use tonic::Code;
 
@@ -23,6 +23,11 @@ fn seats_at_once(number: i64) -> pb::UpdateSubscriptionRequest {
 /// The same, on an invoice of its own.
 fn seats_now(number: i64) -> pb::UpdateSubscriptionRequest {
     pb::UpdateSubscriptionRequest { invoicing: ChangeInvoicing::Now.into(), ..seats_at_once(number) }
+}
+
+/// A change to a plan, on an invoice of its own.
+fn plan_now(plan_id: &str, number: i64) -> pb::UpdateSubscriptionRequest {
+    pb::UpdateSubscriptionRequest { plan_id: plan_id.into(), ..seats_now(number) }
 }
 
 /// An owner on the plan for teams, with seats, who owes for the first month.
@@ -237,6 +242,68 @@ database_tests! {
         let newer = service.gives_up(&ann.invoice(&newer.invoice_id).await).await.unwrap();
         assert_eq!((newer.state(), newer.credit_applied_minor, newer.due_minor), (InvoiceState::Uncollectible, 2_000, 1_000));
         assert_eq!(ann.invoice(&older.invoice_id).await.due_minor, 2_000);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn what_is_lost_is_lost_once_whatever_becomes_of_what_bears_it(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        for fate in ["given up", "void", "credited"] {
+            let ann = world.person("ann").founds("Acme").await;
+            ann.changes(pb::UpdateSubscriptionRequest { seats: Some(9), ..plan("team") }).await.unwrap();
+            let upgraded = ann.changes(plan_now("business", 20)).await.unwrap().outcome.unwrap().invoice.unwrap();
+            service.pays(&upgraded).await;
+            let more = ann.changes(seats_now(26)).await.unwrap().outcome.unwrap().invoice.unwrap();
+            assert_eq!((upgraded.total_minor, more.total_minor), (4_000, 7_200));
+            // What the plan before charged nobody pays, and it has paid a part of what came after.
+            let first = ann.invoices().await.remove(0);
+            service.gives_up(&first).await.unwrap();
+            match fate {
+                "given up" => drop(service.gives_up(&more).await.unwrap()),
+                "void" => drop(service.voids(&more).await.unwrap()),
+                _ => drop(service.corrects(&more, 7_200, CREDIT).await.unwrap()),
+            }
+            // 4,000 is all that was ever paid.
+            let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
+            assert_eq!(last.total_minor, -4_000, "{fate}");
+        }
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn what_goes_back_with_its_tax_says_so_also_where_nothing_is_taxed_any_more(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let ann = world.person("ann").founds("Acme").await;
+        service.taxes(&ann.organization_id, Some(on_top(210_000))).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { seats: Some(6), ..plan("team") }).await.unwrap();
+        service.pays(&ann.invoices().await[0]).await;
+        service.taxes(&ann.organization_id, None).await.unwrap();
+        let foreseen = ann.changes(seats_at_once(5)).await.unwrap().outcome.unwrap();
+        assert_eq!(amounts(&foreseen.lines), [-1_000]);
+        let draft = ann.invoices().await.pop().unwrap();
+        assert_eq!((draft.state(), amounts(&draft.lines), draft.total_minor), (InvoiceState::Draft, vec![-1_000, -210], -1_210));
+        world.passes(TimeDelta::days(31)).await;
+        let opened = ann.invoice(&draft.invoice_id).await;
+        assert_eq!((amounts(&opened.lines), opened.total_minor), (vec![-1_000, 2_000, -210], 790));
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn a_credit_note_for_what_nobody_paid_takes_nothing_of_what_was(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(plan("business")).await.unwrap();
+        let invoice = ann.invoices().await.remove(0);
+        service.records(&invoice, PaymentState::Succeeded, 4_000, "a part").await.unwrap();
+        service.gives_up(&invoice).await.unwrap();
+        service.corrects(&invoice, 6_000, CREDIT).await.unwrap();
+        // And one beyond that of what was paid.
+        service.corrects(&invoice, 1_000, CREDIT).await.unwrap();
+        let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
+        assert_eq!(last.total_minor, -3_000);
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }

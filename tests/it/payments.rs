@@ -41,6 +41,28 @@ async fn times(world: &World, person: &Person, event: &str) -> usize {
 }
 
 database_tests! {
+    async fn what_was_to_begin_while_there_was_no_service_begins_when_there_is(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(plan("team")).await.unwrap();
+        world.passes(TimeDelta::days(10)).await;
+        ann.changes(pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..plan("free") }).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { timing: ChangeTiming::PeriodEnd.into(), ..plan("team") }).await.unwrap();
+        for days in [5, 11, 40] {
+            world.passes(TimeDelta::days(days)).await;
+        }
+        assert_eq!(status(&ann).await, SubscriptionStatus::Unpaid);
+        let invoices = ann.invoices().await;
+        let paid = service.pays(&invoices[0]).await.subscription.unwrap();
+        assert_eq!((paid.status(), paid.plan_id.as_str()), (SubscriptionStatus::Active, "team"));
+        assert_eq!(moment(paid.current_period_start_time), world.clock.now());
+        // The one month that begins, and none of those before.
+        assert_eq!(ann.invoices().await.len(), invoices.len() + 1);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
     async fn an_invoice_is_paid_whole_or_in_parts(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("billing");

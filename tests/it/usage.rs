@@ -379,10 +379,69 @@ database_tests! {
         let ann = ann.at(world.channel());
         let refused = ann.changes(add_on("new_minutes", 1)).await.unwrap_err();
         assert_eq!((refused.reason.as_str(), refused.fields), ("INVALID_FIELDS", vec!["add_ons[0].add_on_id".to_owned()]));
+        // The one takes the place of the other at once, also where a reduction would wait for the end of the period.
         let mut instead = add_on("new_minutes", 1);
         instead.add_ons.extend(add_on("more_minutes", 0).add_ons);
-        let had = ann.changes(pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..instead }).await.unwrap();
-        assert_eq!(had.subscription.unwrap().add_ons[0].add_on_id, "new_minutes");
+        let had = ann.changes(instead).await.unwrap().subscription.unwrap();
+        assert_eq!(had.add_ons.iter().map(|held| held.add_on_id.as_str()).collect::<Vec<_>>(), ["new_minutes"]);
+        assert_eq!(had.scheduled_change, None);
+        world.end().await;
+    }
+
+    async fn what_was_charged_before_an_add_on_with_more_included_is_not_waived_when_the_first_is_had_again(backend: Backend) {
+        let plans = with_dear_minutes().replace("included = 100\n", "included = 2_000\n");
+        let world = World::with(backend, Setup { plans: Some(plans), ..billed() }).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = metered(&world).await;
+        world.passes_to("2026-01-10T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 1_500, on("01-10"))]).await.unwrap();
+        for (plan_id, add_on_id) in [("business", "dear_minutes"), ("team", "more_minutes")] {
+            ann.changes(pb::UpdateSubscriptionRequest { add_ons: add_on(add_on_id, 1).add_ons, timing: ChangeTiming::Now.into(), ..plan(plan_id) }).await.unwrap();
+        }
+        world.passes_to("2026-01-12T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("b", "minutes", 500, on("01-12"))]).await.unwrap();
+        world.passes_to("2026-02-05T09:00:00Z").await;
+        let lines = ann.invoices().await.into_iter().flat_map(|invoice| invoice.lines);
+        let charged: Vec<i64> = lines.filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).collect();
+        assert_eq!(charged, [350, 350]);
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn to_end_what_is_free_and_begin_it_again_begins_no_new_count(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("meetings");
+        let ann = world.person("ann").founds("Acme").await;
+        world.passes_to("2026-01-10T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 100, on("01-10"))]).await.unwrap();
+        for _ in 0..2 {
+            ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+            assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(0));
+            ann.changes(plan("free")).await.unwrap();
+            assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(0));
+        }
+        world.end().await;
+    }
+
+    async fn of_what_is_free_a_late_report_is_of_the_time_in_which_it_was(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("meetings");
+        let ann = world.person("ann").founds("Acme").await;
+        for day in ["2026-01-10T12:00:00Z", "2026-01-15T12:00:00Z"] {
+            world.passes_to(day).await;
+            ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+            ann.changes(plan("free")).await.unwrap();
+            if day < "2026-01-15" {
+                service.reports(&ann.organization_id, &[used("a", "minutes", 10, on("01-10"))]).await.unwrap();
+            }
+        }
+        world.passes_to("2026-01-16T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("late", "minutes", 7, on("01-07"))]).await.unwrap();
+        service.reports(&ann.organization_id, &[used("now", "minutes", 5, on("01-16"))]).await.unwrap();
+        assert_eq!(ann.metered_use("minutes", Some(on("01-07"))).await, (7, 0));
+        // The count of the tenth goes on until its end.
+        assert_eq!(ann.metered_use("minutes", None).await, (15, 0));
+        assert_eq!(ann.entitled("minutes", 1).await.used, Some(15));
         world.end().await;
     }
 

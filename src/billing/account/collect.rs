@@ -180,6 +180,12 @@ impl Account<'_> {
             self.subscription.status = Status::Active;
             self.changes.push(Change::SubscriptionRecovered {});
         }
+        if let Some(at) =
+            agreement.scheduled.as_mut().and_then(|scheduled| scheduled.at.as_mut()).filter(|_| had_no_service)
+        {
+            // Nor is that what was to begin within it.
+            *at = now.max(*at);
+        }
         if had_no_service && self.subscription.is_charged() && self.subscription.agreement.period.end <= now {
             // The time without service is not charged.
             self.subscription.agreement.period.end = now;
@@ -372,8 +378,8 @@ impl Account<'_> {
     fn close(&mut self, index: usize, state: State, now: DateTime<Utc>) -> Result<(), Error> {
         let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
         let row = &kept.row;
-        let left = row.charged_minor.map(|charged| charged - row.given_back_minor);
-        let unpaid = left.filter(|_| state == State::Uncollectible).map(|left| (row.due_minor(), left.max(0)));
+        let left = row.charged_minor.map_or(0, |charged| (charged - row.given_back_minor).max(0));
+        let unpaid = if state == State::Uncollectible { row.due_minor() } else { left };
         kept.row.state = state;
         kept.row.closed_at = Some(now);
         kept.changed = true;
@@ -386,17 +392,24 @@ impl Account<'_> {
         });
         // Nor is it asked for, if it was about to be.
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
-        let lost = self.lost_of(invoice_id);
-        let own = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id);
-        match unpaid {
-            // What was paid of it, by money or by what was charged before, is worth what it was.
-            Some((unpaid, left)) if left > lost => {
-                proration::write_down(own, unpaid.min(left - lost), left - lost)?;
-            }
-            _ => own.for_each(Lot::write_off),
+        // What was paid of it, by money or by what was charged before, is worth what it was.
+        self.write_down(invoice_id, unpaid, left)
+    }
+
+    /// Makes what an invoice charged worth less, by a part of what is left of it. What of it was paid with credit that is lost is
+    /// worth nothing already; of that part, what others were paid with is worth less instead.
+    fn write_down(&mut self, invoice_id: Uuid, part: i64, left: i64) -> Result<(), Error> {
+        let agreement = &mut self.subscription.agreement;
+        let lost = agreement.lost.entry(invoice_id).or_default();
+        let good = (left - *lost).max(0);
+        let own = agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id);
+        if part < good {
+            return Ok(proration::write_down(own, part, good)?);
         }
-        let (unpaid, left) = unpaid.unwrap_or_default();
-        if unpaid > left { self.write_down_others(invoice_id, unpaid - left) } else { Ok(()) }
+        own.for_each(Lot::write_off);
+        let beyond = part - good;
+        *lost -= beyond.min(*lost);
+        self.write_down_others(invoice_id, beyond)
     }
 
     /// Writes down what other invoices charged, by what of it was paid with credit of an invoice that nobody pays.
@@ -409,7 +422,7 @@ impl Account<'_> {
         let mut others: Vec<&mut Lot> = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id).collect();
         let before = others.iter().map(|lot| worth(lot)).collect::<Result<Vec<i64>, _>>()?;
         let whole = money::sum(before.iter().copied())?;
-        if whole == 0 {
+        if whole == 0 || unpaid == 0 {
             return Ok(());
         }
         proration::write_down(others.iter_mut().map(|lot| &mut **lot), unpaid.min(whole), whole)?;
@@ -418,11 +431,6 @@ impl Account<'_> {
             *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() += before - worth(lot)?;
         }
         Ok(())
-    }
-
-    /// How much of what an invoice charged is worth nothing because it was paid with credit that was lost.
-    fn lost_of(&self, invoice_id: Uuid) -> i64 {
-        self.subscription.agreement.lost.get(&invoice_id).copied().unwrap_or_default()
     }
 
     /// Corrects an invoice by a credit note: what is due becomes less, and what is beyond that becomes credit or was paid back.
@@ -459,14 +467,9 @@ impl Account<'_> {
             kept.row.credited_minor += off_due_minor;
             kept.changed = true;
         }
-        // What was credited of a charge is not there to be given back a second time.
-        let lost = self.lost_of(row.invoice_id);
-        let lots = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == row.invoice_id);
-        if left_minor > lost {
-            proration::write_down(lots, amount_minor.min(left_minor - lost), left_minor - lost)?;
-        } else {
-            lots.for_each(Lot::write_off);
-        }
+        // What was credited of a charge is not there to be given back a second time; what nobody would pay is not there already.
+        let written_off = if row.state == State::Uncollectible { row.due_minor() } else { 0 };
+        self.write_down(row.invoice_id, amount_minor - off_due_minor.min(written_off), left_minor - written_off)?;
         self.given_back.push((row.invoice_id, amount_minor));
         // The tax of all notes together is that of what they credit.
         let tax_of = |credited: i64| money::share(row.tax_minor, credited.into(), i128::from(row.total_minor).max(1));

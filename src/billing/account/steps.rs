@@ -10,7 +10,7 @@ use crate::billing::catalogue::{AddOnKind, DunningEnd, Period, TrialEnd};
 use crate::billing::change;
 use crate::billing::money;
 use crate::billing::proration::{Item, Line};
-use crate::billing::subscription::{Due, Overdue, Status, Subscription};
+use crate::billing::subscription::{Due, Held, Overdue, Status, Subscription};
 use crate::entity::usage_total;
 use crate::error::{Billing, Error};
 use crate::event::Change;
@@ -133,8 +133,10 @@ impl Account<'_> {
         agreement.ends_with_period = false;
         agreement.ended_at = Some(at);
         let period = agreement.period;
-        // What is free is counted by months, also in a year that was paid for.
-        self.shorten_counts(period, Period::Month, now);
+        if period.end > now {
+            // What is free is counted by months, also in a year that was paid for.
+            self.shorten_counts(period, Period::Month, now);
+        }
         self.changes.push(Change::SubscriptionCanceled { cause: cause.to_owned(), seats: fallback });
         if before != fallback {
             self.changes.push(Change::SubscriptionSeatsChanged { before, after: fallback });
@@ -209,20 +211,16 @@ impl Account<'_> {
         self.add_lines(lines, now)
     }
 
-    /// What was used before an add-on was had is not charged by it: of the count under way, what is beyond what is included by
-    /// now, but for what the add-on that it takes the place of would have charged. The count goes on, so that to give an add-on
-    /// up and have it again gains nothing.
+    /// What was used before an add-on was had is not charged by it: of the count under way, what is beyond what is included by now
+    /// and was not charged by the one before it. The count goes on, so that to give an add-on up and have it again gains nothing.
     pub(super) fn waive_usage(&mut self, before: &Subscription, now: DateTime<Utc>) {
-        for held in self.subscription.agreement.add_ons.iter().filter(|held| held.terms.meter.is_some()) {
-            let had = before.agreement.add_ons.iter().find(|had| had.terms.meter == held.terms.meter);
+        let had = |held: &Held| before.agreement.add_ons.iter().any(|had| had.terms == held.terms);
+        for held in self.subscription.agreement.add_ons.iter().filter(|held| !had(held)) {
             let under_way = |total: &&mut usage_total::Model| {
                 held.terms.meter.as_deref() == Some(&total.meter) && total.period_start < now && total.period_end > now
             };
             for total in self.usage.iter_mut().filter(under_way) {
-                total.waived = match had {
-                    Some(had) => (total.waived + held.beyond(total.used) - had.beyond(total.used)).max(0),
-                    None => total.waived.max(held.beyond(total.used) - total.billed),
-                };
+                total.waived = (held.beyond(total.used) - total.billed).max(0);
             }
         }
     }

@@ -533,7 +533,9 @@ impl Account {
 
     fn end(&mut self, now: Time) {
         self.status = Status::Canceled;
-        self.end_uses(1, now);
+        if self.period.1 > now {
+            self.end_uses(1, now);
+        }
         self.state.seats = PLANS[0].included;
         self.state.add_ons.clear();
         self.metered_since.clear();
@@ -738,6 +740,9 @@ impl Account {
         if matches!(self.status, Status::PastDue | Status::Unpaid) {
             self.status = Status::Active;
         }
+        if let Some(end) = self.later.as_mut().and_then(|later| later.free_until.as_mut()).filter(|_| stopped) {
+            *end = now.max(*end);
+        }
         if stopped && self.state.is_paid() && self.period.1 <= now {
             self.period.1 = now;
             self.anchor = now;
@@ -751,10 +756,13 @@ impl Account {
         let within = |of: &Use| of.meter == meter && of.span.0 <= at && at < of.span.1;
         let span = match self.uses.iter().find(|of| within(of)) {
             Some(of) => of.span,
-            None if at >= self.period.0 => self.period_at(at),
+            None if self.period_at(at).0 <= at => self.period_at(at),
             None => {
                 let (start, end) = counted(self.anchor, self.state.terms.price.months, at);
-                (start, end.min(self.period.0))
+                (
+                    if start > at { 0 } else { start },
+                    end.min(if at < self.period.0 { self.period.0 } else { self.anchor }),
+                )
             }
         };
         // No two overlap.
@@ -809,9 +817,9 @@ impl Account {
             if self.metered_since.insert(id, *self.metered_since.get(id).unwrap_or(&at)).is_none()
                 && let Some((meter, included)) = metered(id)
             {
-                // What is beyond what is included by now is free.
+                // What is beyond what is included by now is free, but for what was charged.
                 for of in self.uses.iter_mut().filter(|of| meter == of.meter && of.span.0 < at && of.span.1 > at) {
-                    of.free = of.free.max((of.used - included).max(0) - of.billed);
+                    of.free = ((of.used - included).max(0) - of.billed).max(0);
                 }
             }
         }
@@ -1177,16 +1185,27 @@ impl Account {
             self.credit += std::mem::take(&mut invoice.applied);
         }
         // What nobody paid cannot be given back; what was paid of one that is given up can.
-        let (unpaid, left) = (invoice.due(), invoice.left);
-        let worth = (left - invoice.lost).max(0);
-        let kept = if standing == Standing::Uncollectible { worth - unpaid.min(worth) } else { 0 };
-        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), kept, worth);
-        // What was given back of it on others is lost with it, and is not worth anything there.
-        let beyond = if standing == Standing::Uncollectible { (unpaid - left.max(0)).max(0) } else { 0 };
-        let others = || self.charged.iter().filter(|charged| charged.invoice != index);
+        let (unpaid, left) = (invoice.due(), invoice.left.max(0));
+        self.lose(index, if standing == Standing::Uncollectible { unpaid } else { left }, left);
+        if standing == Standing::Void {
+            self.use_credit(now);
+        }
+        self.recover(now);
+    }
+
+    /// What an invoice charged is worth less by a part of what is left of it. A share of that is lost already, being paid with
+    /// credit of an invoice that nobody paid: what others charged bears it then, as all that is beyond what is there.
+    fn lose(&mut self, index: usize, part: i64, left: i64) {
+        let lost = self.invoices[index].lost;
+        let there = (left - lost).max(0);
+        let kept = (there - part).max(0);
+        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), kept, there);
+        let beyond = (part - there).max(0);
+        self.invoices[index].lost -= beyond.min(lost);
         let on_top =
             |charged: &Charged| if charged.rate.is_some_and(|(_, included)| included) { 0 } else { charged.tax };
-        let whole: i64 = others().map(|charged| charged.amount + on_top(charged)).sum();
+        let others = self.charged.iter().filter(|charged| charged.invoice != index);
+        let whole: i64 = others.map(|charged| charged.amount + on_top(charged)).sum();
         if beyond > 0 && whole > 0 {
             let before: Vec<i64> = self.charged.iter().map(|charged| charged.amount + on_top(charged)).collect();
             let others = self.charged.iter_mut().filter(|charged| charged.invoice != index);
@@ -1197,10 +1216,6 @@ impl Account {
                 }
             }
         }
-        if standing == Standing::Void {
-            self.use_credit(now);
-        }
-        self.recover(now);
     }
 
     /// Corrects an invoice: what was charged by it is worth less by the same part.
@@ -1208,11 +1223,12 @@ impl Account {
         let invoice = &mut self.invoices[index];
         let left = invoice.left;
         let off_due = amount.min(invoice.due());
+        // What is due of one that was given up is worth nothing already.
+        let gone = if invoice.standing == Standing::Uncollectible { invoice.due() } else { 0 };
         invoice.credited += off_due;
         invoice.noted += amount;
         invoice.left -= amount;
-        let worth = (left - invoice.lost).max(0);
-        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), worth - amount.min(worth), worth);
+        self.lose(index, amount - off_due.min(gone), left - gone);
         if to_balance && amount > off_due {
             self.credit += amount - off_due;
             self.use_credit(now);
