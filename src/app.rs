@@ -10,6 +10,7 @@ use crate::billing::provider::Provider;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::dns::Dns;
+use crate::event::feed::Feed;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
 
@@ -34,4 +35,6 @@ pub struct App {
     pub invitation_lifetime: TimeDelta,
     /// What is measured.
     pub metrics: Metrics,
+    /// Who watches what happens.
+    pub feed: Feed,
 }

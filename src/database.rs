@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sqlx::ConnectOptions as _;
-use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
@@ -194,6 +194,20 @@ impl Database {
         self.probe.execute_unprepared("SELECT 1").await.map(|_| ())
     }
 
+    /// Listens to what is notified on a channel, by a connection of its own; nothing where the database notifies nobody.
+    pub async fn listen(&self, channel: &str) -> Result<Option<Listener>, DatabaseError> {
+        if self.writer.get_database_backend() != DbBackend::Postgres {
+            return Ok(None);
+        }
+        let options = PgConnectOptions::from_str(&self.settings.url).map_err(|_| DatabaseError::Url)?;
+        let options = options.application_name("tenantry listener");
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.settings.acquire_timeout);
+        let connected = PgListener::connect_with(&pool.connect_lazy_with(options)).await;
+        let mut listener = connected.map_err(said_by_driver)?;
+        listener.listen(channel).await.map_err(said_by_driver)?;
+        Ok(Some(Listener(listener)))
+    }
+
     /// Closes every connection.
     ///
     /// The last to go is the one that writes: on SQLite it moves what stands in the log beside the file into the file.
@@ -201,6 +215,17 @@ impl Database {
         self.probe.close_by_ref().await?;
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await
+    }
+}
+
+/// Hears what PostgreSQL notifies.
+#[derive(Debug)]
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// Done when something was notified, or may have been while the connection was lost. It is made anew then.
+    pub async fn heard(&mut self) -> Result<(), DatabaseError> {
+        self.0.try_recv().await.map(|_| ()).map_err(said_by_driver).map_err(DatabaseError::Connect)
     }
 }
 

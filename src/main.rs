@@ -17,6 +17,7 @@ use tenantry::clock::{Clock, ManualClock};
 use tenantry::config::{self, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
 use tenantry::deployment;
+use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
 use tenantry::metrics::Metrics;
 use tenantry::transfer::TransferError;
@@ -108,6 +109,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         provider,
         invitation_lifetime,
         metrics: Metrics::default(),
+        feed: Feed::default(),
     });
     let (reflection, drain) = (settings.reflection, settings.drain());
     let parts = server::Parts { app, gate, reflection, drain, webhooks, metrics };

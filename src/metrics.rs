@@ -23,18 +23,21 @@ pub struct Metrics {
     registry: Registry,
     /// Organizations whose books did not agree when this server last looked at them.
     pub drifting_organizations: Gauge,
+    /// Calls of `WatchEvents` that are under way.
+    pub event_watches: Gauge,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tenantry");
-        let drifting_organizations = Gauge::default();
+        let (drifting_organizations, event_watches) = (Gauge::default(), Gauge::default());
         registry.register(
             "drifting_organizations",
             "Organizations whose counters, ledgers or invoices did not agree with their rows when this server last looked",
             drifting_organizations.clone(),
         );
-        Self { registry, drifting_organizations }
+        registry.register("event_watches", "Calls of WatchEvents that are under way", event_watches.clone());
+        Self { registry, drifting_organizations, event_watches }
     }
 }
 

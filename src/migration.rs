@@ -11,13 +11,14 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every migration, oldest first. Never changed once released; only added to.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "foundation", include_str!("../migrations/0001_foundation.sql")),
     (2, "products", include_str!("../migrations/0002_products.sql")),
     (3, "search", include_str!("../migrations/0003_search.sql")),
     (4, "billing", include_str!("../migrations/0004_billing.sql")),
     (5, "given_back", include_str!("../migrations/0005_given_back.sql")),
     (6, "event_filters", include_str!("../migrations/0006_event_filters.sql")),
+    (7, "event_feed", include_str!("../migrations/0007_event_feed.sql")),
 ];
 
 /// Brings the database behind `connection` to the newest schema.

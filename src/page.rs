@@ -71,7 +71,8 @@ impl<P: Serialize + DeserializeOwned> Page<P> {
     }
 }
 
-fn token<P: Serialize>(list: &str, position: &P) -> Result<String, Error> {
+/// Writes a place in a list as a token that is of this list alone.
+pub fn token<P: Serialize>(list: &str, position: &P) -> Result<String, Error> {
     let position = serde_json::to_vec(position)
         .map_err(|error| Error::Defect("a page token could not be written", Some(error.into())))?;
     let mut bytes = binding(list, &position);
@@ -79,7 +80,8 @@ fn token<P: Serialize>(list: &str, position: &P) -> Result<String, Error> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-fn position<P: DeserializeOwned>(list: &str, token: &str) -> Option<P> {
+/// Reads the place in a list that a token names, if it is one of it.
+pub fn position<P: DeserializeOwned>(list: &str, token: &str) -> Option<P> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     let (digest, position) = bytes.split_at_checked(DIGEST_BYTES)?;
     (binding(list, position) == digest).then(|| serde_json::from_slice(position).ok()).flatten()

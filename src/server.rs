@@ -166,12 +166,14 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let working = tokio::spawn(worker::run(Arc::clone(&app), background.clone()));
     let watching = tokio::spawn(watch_books(Arc::clone(&app), health.clone(), background.clone()));
     let hearing = tokio::spawn(hear(parts.webhooks, Arc::clone(&app), background.clone()));
+    let feeding = tokio::spawn(event::feed::run(Arc::clone(&app), background.clone()));
     let measuring = tokio::spawn(tell_metrics(parts.metrics, Arc::clone(&app), background.clone()));
     let stopping = {
-        let (stop, background) = (stop.clone(), background.clone());
+        let (stop, background, app) = (stop.clone(), background.clone(), Arc::clone(&app));
         async move {
             stop.cancelled().await;
             background.cancel();
+            app.feed.end();
             // Whoever balances load hears it before the listener closes.
             report(&health, ServingStatus::NotServing).await;
             end_watches(health).await;
@@ -185,7 +187,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let outcome = within(serving, stop, parts.drain).await;
     background.cancel();
     // Each is at most one short step from its end, unless the database does not answer.
-    let ends = async { tokio::join!(readiness, working, hearing, watching, measuring) };
+    let ends = async { tokio::join!(readiness, working, hearing, watching, feeding, measuring) };
     if tokio::time::timeout(PING_TIMEOUT, ends).await.is_err() {
         tracing::warn!("left the background work before its end");
     }

@@ -32,6 +32,8 @@ pub struct Model {
     /// What changed.
     #[sea_orm(column_type = "JsonBinary")]
     pub payload: Json,
+    /// Its place among the events of all organizations; none until it is placed.
+    pub position: Option<i64>,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

@@ -7,6 +7,7 @@ pub mod custom_role;
 pub mod data_import;
 pub mod deployment;
 pub mod event;
+pub mod event_feed;
 pub mod former_member;
 pub mod invitation;
 pub mod invoice;

@@ -45,6 +45,9 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
         Error::PageTokenInvalid => {
             details.set_bad_request(vec![FieldViolation::new("page_token", refusal.message.clone())]);
         }
+        Error::CursorInvalid => {
+            details.set_bad_request(vec![FieldViolation::new("cursor", refusal.message.clone())]);
+        }
         Error::RequestIdReused => {
             details.set_bad_request(vec![FieldViolation::new("request_id", refusal.message.clone())]);
         }
@@ -113,9 +116,10 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     }
     let retry_after = match refusal.reason {
         ErrorReason::Conflict => Some(Duration::from_millis(50)),
-        ErrorReason::DatabaseUnavailable | ErrorReason::DnsUnavailable | ErrorReason::ProviderUnavailable => {
-            Some(Duration::from_secs(1))
-        }
+        ErrorReason::DatabaseUnavailable
+        | ErrorReason::DnsUnavailable
+        | ErrorReason::ProviderUnavailable
+        | ErrorReason::ServerStopping => Some(Duration::from_secs(1)),
         _ => None,
     };
     if retry_after.is_some() {

@@ -31,6 +31,8 @@ pub enum Error {
     BatchTooLarge { field: &'static str, size: usize, maximum: usize },
     #[error("the page token is not one of this list")]
     PageTokenInvalid,
+    #[error("the cursor is not one of what is watched")]
+    CursorInvalid,
     #[error("the request cannot be read")]
     Unreadable { field: String, fault: String },
 
@@ -176,6 +178,8 @@ pub enum Error {
     #[error("the database failed")]
     Database(#[from] DbErr),
     /// A defect of the service.
+    #[error("the server stops")]
+    ServerStopping,
     #[error("{0}")]
     Defect(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
 

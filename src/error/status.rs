@@ -58,6 +58,11 @@ impl Error {
                 R::PageTokenInvalid,
                 "the page_token is not one of this list with this filter and order; start again without it",
             ),
+            Self::CursorInvalid => Refusal::new(
+                C::InvalidArgument,
+                R::CursorInvalid,
+                "the cursor is not one of what is watched, or is beyond its end; read what there is anew and watch from there",
+            ),
             Self::Unreadable { field, fault } => {
                 let place = if field.is_empty() { "the request" } else { field };
                 Refusal::new(C::InvalidArgument, R::InvalidFields, format!("{place} cannot be read: {fault}"))
@@ -377,6 +382,11 @@ impl Error {
                 ),
                 Failure::Defect => internal(),
             },
+            Self::ServerStopping => Refusal::new(
+                C::Unavailable,
+                R::ServerStopping,
+                "this server stops; watch on at another, from the latest cursor",
+            ),
             Self::Defect(..) => internal(),
             Self::MessageTooLarge { maximum } => Refusal::new(
                 C::ResourceExhausted,

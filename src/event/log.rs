@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
-use super::Change;
+use super::{Change, feed};
 use crate::auth::scope::{Author, Scope};
 use crate::entity::event;
 use crate::error::Error;
@@ -31,6 +32,18 @@ pub async fn append(
     let mut rows = Vec::with_capacity(changes.len());
     for (number, change) in (last_number + 1..).zip(changes) {
         rows.push(row(scope, author, number, change, now)?);
+    }
+    insert(connection, rows).await
+}
+
+/// Writes rows of the log. SQLite has one writer at a time, which places them among those of all organizations: what is committed
+/// later is placed later. On PostgreSQL that is done after the commit ([`super::feed`]).
+pub async fn insert(connection: &impl ConnectionTrait, mut rows: Vec<event::Model>) -> Result<(), Error> {
+    if connection.get_database_backend() == DbBackend::Sqlite && !rows.is_empty() {
+        let first = feed::take_positions(connection, sql::counted(rows.len())?).await?;
+        for (position, row) in (first..).zip(&mut rows) {
+            row.position = Some(position);
+        }
     }
     Ok(sql::insert_all(connection, &rows).await?)
 }
@@ -58,6 +71,7 @@ pub fn row(
         actor_service: author.service.clone(),
         request_id: author.call_id.clone(),
         payload: kept.payload,
+        position: None,
     })
 }
 
@@ -113,4 +127,25 @@ pub async fn list(
         rows = rows.filter(E::Number.lt(before));
     }
     rows.order_by_desc(E::OrganizationId).order_by_desc(E::Number).limit(limit).all(connection).await
+}
+
+/// Lists events of any of these types, all when none is said, the earliest first: of one organization by their numbers, or of
+/// all by their positions, from after one until another.
+pub async fn list_on(
+    connection: &impl ConnectionTrait,
+    of: Option<Scope>,
+    types: &[&'static str],
+    (after, until): (i64, i64),
+    limit: u64,
+) -> Result<Vec<event::Model>, DbErr> {
+    use event::Column as E;
+    let (rows, place) = match of {
+        Some(scope) => (event::Entity::find().filter(E::OrganizationId.eq(scope.organization_id())), E::Number),
+        None => (event::Entity::find(), E::Position),
+    };
+    let mut rows = rows.filter(place.gt(after)).filter(place.lte(until));
+    if !types.is_empty() {
+        rows = rows.filter(E::Type.is_in(sql::padded(types.iter().copied())));
+    }
+    rows.order_by_asc(place).limit(limit).all(connection).await
 }

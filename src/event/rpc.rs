@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use tonic::{Request, Response, Status};
+
 use super::log::{self, Filter};
 use super::shown::{self, TYPES};
+use super::watch::{self, Watched};
 use crate::app::App;
 use crate::error::Error;
 use crate::fields::Fields;
-use crate::forward::forward;
 use crate::id::ServiceName;
 use crate::operation::{self, Query, Reader};
 use crate::page::Page;
@@ -24,8 +26,20 @@ const LONGEST_SUBJECT: usize = 253;
 #[derive(Clone, Debug)]
 pub struct Service(pub Arc<App>);
 
-forward! { EventService:
-    list_events(ListEventsRequest) -> ListEventsResponse: operation::read::<ListEvents>;
+#[tonic::async_trait]
+impl EventService for Service {
+    type WatchEventsStream = Watched;
+
+    async fn list_events(
+        &self,
+        request: Request<pb::ListEventsRequest>,
+    ) -> Result<Response<pb::ListEventsResponse>, Status> {
+        operation::read::<ListEvents>(&self.0, request).await
+    }
+
+    async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Result<Response<Watched>, Status> {
+        watch::watch(&self.0, request).await
+    }
 }
 
 struct ListEvents {
@@ -84,7 +98,7 @@ fn filter(fields: &mut Fields, request: &pb::ListEventsRequest) -> Filter {
 }
 
 /// The types that are named, in the order in which they are known, so that the same wish is the same list.
-fn types(fields: &mut Fields, said: &[String]) -> Vec<&'static str> {
+pub(super) fn types(fields: &mut Fields, said: &[String]) -> Vec<&'static str> {
     if said.len() > MOST_TYPES {
         fields.fault("types", format!("must be at most {MOST_TYPES}"));
         return Vec::new();

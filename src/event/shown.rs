@@ -389,6 +389,7 @@ mod tests {
             actor_service: Some("tenantry".into()),
             request_id: "call".into(),
             payload: serde_json::json!({ "tail": 3 }),
+            position: None,
         };
         let shown = event(row.clone());
         assert_eq!((shown.r#type.as_str(), shown.number, shown.payload), ("comet.seen", 7, None));

@@ -169,6 +169,22 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
     query.run(&reader).await
 }
 
+/// The organization, if who was let in is still to be: for calls that go on.
+pub async fn standing(app: &App, authorized: &Authorized, scope: Scope) -> Result<organization::Model, Error> {
+    let (reader, now) = (app.database.reader(), app.clock.now());
+    let found = match authorized.user() {
+        Ok(user) => {
+            let (found, membership, policy) =
+                store::find_standing(reader, scope, user.user_id.as_str(), &app.policy).await?;
+            authorized.admit(&policy, found.as_ref(), membership.as_ref(), None, now)?;
+            found
+        }
+        Err(_) => store::find(reader, scope).await?,
+    };
+    let organization_id = scope.organization_id();
+    found.filter(|found| scope::exists(found, now)).ok_or(Error::OrganizationNotFound { organization_id })
+}
+
 /// Runs a command.
 pub async fn change<C: Command>(app: &App, request: Request<C::Request>) -> Result<Response<C::Response>, Status> {
     let (authorized, request) = split(request)?;
@@ -240,7 +256,11 @@ impl<C: Command> Attempt<'_, C> {
         let held = Held::begin(self.app, self.place).await?;
         let worked = self.work(held.transaction()?).await;
         match worked {
-            Ok(answer) if self.keep => held.commit().await.map(|()| answer).map_err(Error::from),
+            Ok(answer) if self.keep => {
+                held.commit().await?;
+                self.app.feed.committed();
+                Ok(answer)
+            }
             // A rehearsal leaves nothing, once the database has had its say; nor does a refusal.
             worked => {
                 held.rollback().await;
@@ -329,6 +349,7 @@ pub async fn undertake<D: Duty>(
     match fulfil(app, scope, held.transaction()?, duty, patiently).await {
         Ok(outcome) => {
             held.commit().await?;
+            app.feed.committed();
             Ok(outcome)
         }
         Err(error) => {

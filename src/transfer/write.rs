@@ -121,7 +121,7 @@ impl Writer<'_> {
         sql::insert_all(&transaction, &batch.members).await?;
         sql::insert_all(&transaction, &batch.invitations).await?;
         sql::insert_all(&transaction, &batch.assignments).await?;
-        sql::insert_all(&transaction, &events).await?;
+        log::insert(&transaction, events).await?;
         sql::insert_all(&transaction, &seats).await?;
         Ok(transaction.commit().await?)
     }

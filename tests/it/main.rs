@@ -54,4 +54,5 @@ mod stripe_payments;
 mod subscriptions;
 mod transfer;
 mod usage;
+mod watching;
 mod workspace;

@@ -139,7 +139,9 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         "OrganizationService/GetOrganizationOverview" | "MembershipService/ListJoinRequests" => {
             (Need::Whole(LIST), true)
         }
-        "OrganizationService/QueryAnalytics" | "EventService/ListEvents" => (Need::Whole(ANALYTICS), true),
+        "OrganizationService/QueryAnalytics" | "EventService/ListEvents" | "EventService/WatchEvents" => {
+            (Need::Whole(ANALYTICS), true)
+        }
         "MembershipService/CreateRole" | "MembershipService/UpdateRole" | "MembershipService/DeleteRole" => {
             (Need::Whole(ROLES), false)
         }

@@ -116,10 +116,15 @@ impl Method {
         request.encode_to_vec()
     }
 
+    /// Whether its answer is a stream.
+    pub(crate) fn streams(&self) -> bool {
+        self.0.is_server_streaming()
+    }
+
     /// Calls it. Of a stream, the beginning is the answer.
     pub(crate) async fn call(&self, caller: &Person, request: Vec<u8>) -> Result<(), Status> {
         assert!(!self.0.is_client_streaming(), "{}: nobody has taught the tests to send a stream", self.name());
-        call(caller, &self.path(), request, self.0.is_server_streaming()).await
+        call(caller, &self.path(), request, self.streams()).await
     }
 }
 

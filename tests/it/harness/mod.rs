@@ -18,6 +18,7 @@ pub(crate) mod refused;
 pub(crate) mod replay;
 pub(crate) mod stripe_proxy;
 pub(crate) mod tenant;
+pub(crate) mod watch;
 pub(crate) mod workspaces;
 pub(crate) mod world;
 

@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::refused::{Refused, refused};
+use super::watch::Watch;
 
 /// Adds the identity to each call.
 #[derive(Clone, Debug, Default)]
@@ -107,6 +108,11 @@ impl Person {
     ) -> Result<pb::ListEventsResponse, Refused> {
         let request = pb::ListEventsRequest { organization_id: self.organization_id.clone(), ..request };
         answer(self.log().list_events(request).await)
+    }
+
+    /// Watches the organization, or is refused; the first message has come then.
+    pub(crate) async fn watches(&self, request: pb::WatchEventsRequest) -> Result<Watch, Refused> {
+        Watch::begin(self, pb::WatchEventsRequest { organization_id: self.organization_id.clone(), ..request }).await
     }
 
     /// Creates an organization, and acts in it from then on with the top role.

@@ -11,6 +11,7 @@ use tonic::body::Body;
 use tonic::transport::Channel;
 use tower::ServiceExt as _;
 
+use super::methods::methods;
 use super::person::Identity;
 
 /// What came back.
@@ -47,6 +48,7 @@ pub(crate) async fn send_body(
         Ok(response) => response,
         Err(error) => panic!("{path}: the server did not answer: {error:?}"),
     };
+    let streams = methods().iter().any(|method| method.path() == path && method.streams());
     let mut header_bytes = size(response.headers());
     let mut refusal = Status::from_header_map(response.headers());
     let mut received = Vec::new();
@@ -54,7 +56,12 @@ pub(crate) async fn send_body(
     while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
         let frame = frame.unwrap_or_else(|error| panic!("{path}: the answer broke off: {error:?}"));
         match frame.into_data() {
-            Ok(data) => received.extend_from_slice(&data),
+            Ok(data) => {
+                received.extend_from_slice(&data);
+                if streams && is_message(&received) {
+                    break;
+                }
+            }
             Err(frame) => {
                 let trailers = frame.into_trailers().expect("data or trailers");
                 header_bytes = header_bytes.max(size(&trailers));
@@ -62,7 +69,9 @@ pub(crate) async fn send_body(
             }
         }
     }
-    let status = refusal.unwrap_or_else(|| panic!("{path}: the answer has no status"));
+    // Of a stream, the first message is the answer.
+    let answered = Some(Status::new(tonic::Code::Ok, "")).filter(|_| streams && is_message(&received));
+    let status = refusal.or(answered).unwrap_or_else(|| panic!("{path}: the answer has no status"));
     let outcome = match status.code() {
         tonic::Code::Ok => Ok(Bytes::from(received).split_off(5)),
         _ => Err(status),
@@ -74,6 +83,12 @@ pub(crate) async fn send_body(
 pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).expect("a message of less than 4 GiB");
     [&[0], length.to_be_bytes().as_slice(), message].concat()
+}
+
+/// Whether a whole message has come.
+fn is_message(received: &[u8]) -> bool {
+    let length = received.get(1..5).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
+    length.is_some_and(|length| received.len() >= 5 + length as usize)
 }
 
 fn size(headers: &http::HeaderMap) -> usize {

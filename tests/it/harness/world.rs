@@ -18,6 +18,7 @@ use tenantry::clock::{Clock, ManualClock};
 use tenantry::database::{Database, DatabaseSettings};
 use tenantry::deployment;
 use tenantry::dns::{Dns, Source};
+use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
 use tenantry::metrics::Metrics;
 use tenantry::server::{self, Parts, Webhooks};
@@ -155,6 +156,7 @@ impl World {
             provider: self.setup.provider.clone(),
             invitation_lifetime: TimeDelta::days(7),
             metrics: Metrics::default(),
+            feed: Feed::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");

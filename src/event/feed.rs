@@ -1,0 +1,257 @@
+//! The order of all events of the deployment, and who is told when it goes on.
+//!
+//! Events of one organization are in the order of their numbers, committed one after another under its lock. Those of different
+//! organizations are committed at once, so that no number which they were given before would say which of them can be read first:
+//! whoever had read the later one would never see the earlier. So they are placed after the commit, by one server at a time: each
+//! position is one more than that of the event before, and what is placed later stands after all that was placed earlier.
+//!
+//! Each server places what it has committed at once, and looks now and then for what one that died has left. By a notification of
+//! PostgreSQL the others hear of it, and by asking now and then should that get lost.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+    Statement,
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::database::{Database, Listener};
+use crate::entity::{event, event_feed};
+use crate::error::Error;
+
+/// There is one feed.
+const FEED: i16 = 1;
+
+/// The channel on which PostgreSQL tells that events were placed.
+const CHANNEL: &str = "tenantry_event";
+
+/// How often it is asked for what nobody told.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How many events are placed at once.
+const AT_ONCE: i64 = 1000;
+
+/// How many new events are looked through for whom they are of interest to; when there are more, everybody looks.
+const FEW: i64 = 1000;
+
+/// Who watches what happens, and waits to be told that there is more.
+#[derive(Debug, Default)]
+pub struct Feed {
+    committed: Notify,
+    watched: Mutex<HashMap<Option<Uuid>, watch::Sender<()>>>,
+    stopping: CancellationToken,
+}
+
+/// Waits for what happens in one organization or in all.
+#[derive(Debug)]
+pub struct Waiting(watch::Receiver<()>);
+
+impl Feed {
+    /// Says that something was committed here.
+    pub fn committed(&self) {
+        self.committed.notify_one();
+    }
+
+    /// Ends all watches.
+    pub fn end(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Done when all watches end.
+    pub async fn ended(&self) {
+        self.stopping.cancelled().await;
+    }
+
+    /// Whether all watches end.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Waits for what happens in an organization, or in all.
+    #[must_use]
+    pub fn watch(&self, organization_id: Option<Uuid>) -> Waiting {
+        let mut watched = self.watched();
+        Waiting(watched.entry(organization_id).or_insert_with(|| watch::Sender::new(())).subscribe())
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<Option<Uuid>, watch::Sender<()>>> {
+        // Nothing that holds it panics half-way.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many watch; what nobody watches any more is forgotten.
+    fn count(&self) -> usize {
+        let mut watched = self.watched();
+        watched.retain(|_, told| told.receiver_count() > 0);
+        watched.values().map(watch::Sender::receiver_count).sum()
+    }
+
+    /// Tells those who watch one of these organizations, or all; everybody, when it is not known which.
+    fn tell(&self, organizations: Option<&HashSet<Uuid>>) {
+        for (watched, told) in self.watched().iter() {
+            let is_among = |id: Uuid| organizations.is_none_or(|among| among.contains(&id));
+            if watched.is_none_or(is_among) {
+                told.send_modify(|()| {});
+            }
+        }
+    }
+}
+
+impl Waiting {
+    /// Forgets what was told until now: whoever reads after this reads it.
+    pub fn catch_up(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Done when there is more.
+    pub async fn told(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Places events and tells who watches, until told to stop.
+pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    let (mut told, mut listener, mut fails) = (None, None, false);
+    loop {
+        match go_on(&app, &mut told).await {
+            Ok(()) => fails = false,
+            // Said once: what is wrong with the database, readiness tells.
+            Err(_) if fails => {}
+            Err(error) => {
+                fails = true;
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "events could not be placed: tried again until they are"
+                );
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.feed.committed.notified() => {}
+            () = heard(&app.database, &mut listener) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Done when PostgreSQL tells that events were placed, or may have. Where it cannot be listened to, asking has to do.
+async fn heard(database: &Database, listener: &mut Option<Listener>) {
+    if listener.is_none() {
+        match database.listen(CHANNEL).await {
+            Ok(Some(heard)) => *listener = Some(heard),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "PostgreSQL cannot be listened to");
+            }
+        }
+    }
+    match listener {
+        None => std::future::pending().await,
+        Some(hears) => {
+            if let Err(error) = hears.heard().await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "PostgreSQL is not heard any more");
+                *listener = None;
+            }
+        }
+    }
+}
+
+/// Places what is not placed yet, and tells who watches how far it goes; `told` is how far they know.
+async fn go_on(app: &App, told: &mut Option<i64>) -> Result<(), Error> {
+    while place_some(&app.database).await? {}
+    let watching = app.feed.count();
+    app.metrics.event_watches.set(i64::try_from(watching).unwrap_or(i64::MAX));
+    if watching == 0 {
+        *told = None;
+        return Ok(());
+    }
+    let last = last_position(app.database.reader()).await?;
+    match *told {
+        Some(known) if known == last => {}
+        Some(known) if (1..=FEW).contains(&(last - known)) => {
+            app.feed.tell(Some(&organizations_of(app.database.reader(), known, last).await?));
+        }
+        _ => app.feed.tell(None),
+    }
+    *told = Some(last);
+    Ok(())
+}
+
+/// The position of the event that was placed last.
+pub async fn last_position(connection: &impl ConnectionTrait) -> Result<i64, Error> {
+    let feed = event_feed::Entity::find_by_id(FEED).one(connection).await?;
+    feed.map(|feed| feed.last_position).ok_or(Error::defect("a database without a feed of events"))
+}
+
+async fn organizations_of(connection: &impl ConnectionTrait, after: i64, until: i64) -> Result<HashSet<Uuid>, DbErr> {
+    use event::Column as E;
+    let ids: Vec<Uuid> = event::Entity::find()
+        .select_only()
+        .column(E::OrganizationId)
+        .distinct()
+        .filter(E::Position.gt(after))
+        .filter(E::Position.lte(until))
+        .into_tuple()
+        .all(connection)
+        .await?;
+    Ok(ids.into_iter().collect())
+}
+
+/// Takes as many positions as there are events to be written, for whoever alone writes, and gives the first.
+pub(super) async fn take_positions(connection: &impl ConnectionTrait, count: i64) -> Result<i64, Error> {
+    move_on(connection, count).await?;
+    Ok(last_position(connection).await? - count + 1)
+}
+
+async fn move_on(connection: &impl ConnectionTrait, count: i64) -> Result<(), DbErr> {
+    use event_feed::Column as F;
+    event_feed::Entity::update_many()
+        .filter(F::Feed.eq(FEED))
+        .col_expr(F::LastPosition, Expr::col(F::LastPosition).add(count))
+        .exec(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Places some of the events that are not placed yet, those of an organization in the order of their numbers. Says whether there
+/// may be more.
+async fn place_some(database: &Database) -> Result<bool, Error> {
+    /// The builder of statements knows no UPDATE that reads from a query.
+    const PLACE: &str = "\
+        UPDATE event SET position = placed.position FROM ( \
+            SELECT organization_id, number, $1 + ROW_NUMBER() OVER (ORDER BY organization_id, number) AS position \
+            FROM event WHERE position IS NULL ORDER BY organization_id, number LIMIT $2 \
+        ) AS placed WHERE event.organization_id = placed.organization_id AND event.number = placed.number";
+    use event::Column as E;
+    if database.reader().get_database_backend() != DbBackend::Postgres {
+        // Its one writer has placed them.
+        return Ok(false);
+    }
+    let unplaced = event::Entity::find().select_only().column(E::Number).filter(E::Position.is_null()).limit(1);
+    if unplaced.into_tuple::<i64>().one(database.reader()).await?.is_none() {
+        return Ok(false);
+    }
+    let transaction = database.begin().await?;
+    // One at a time until the commit. A statement of its own: the next must see what the one before has placed.
+    let feed = event_feed::Entity::find_by_id(FEED).lock_exclusive().one(&transaction).await?;
+    let last = feed.ok_or(Error::defect("a database without a feed of events"))?.last_position;
+    let place = Statement::from_sql_and_values(DbBackend::Postgres, PLACE, [last.into(), AT_ONCE.into()]);
+    let placed = i64::try_from(transaction.execute_raw(place).await?.rows_affected()).unwrap_or(i64::MAX);
+    if placed > 0 {
+        move_on(&transaction, placed).await?;
+        // Heard when this is committed, by every server.
+        transaction.execute_unprepared(&format!("NOTIFY {CHANNEL}")).await?;
+    }
+    transaction.commit().await?;
+    Ok(placed >= AT_ONCE)
+}

@@ -1,0 +1,177 @@
+//! `WatchEvents`: what happened from a cursor on, and then what happens.
+//!
+//! A watch is pulled: the next events are read from the log when the one before has gone out, from where that ended. So whoever
+//! reads slowly holds one message and no more, what is lost with a connection is read again from the cursor, and it does not
+//! matter which server does it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use super::feed::{Waiting, last_position};
+use super::log;
+use super::rpc::types;
+use super::shown;
+use crate::app::App;
+use crate::auth::caller::Caller;
+use crate::auth::scope::{Authorized, Scope};
+use crate::error::Error;
+use crate::fields::Fields;
+use crate::operation::{self, Query, Reader};
+use crate::{page, pb};
+
+/// What goes out of a watch.
+pub(super) type Watched = BoxStream<'static, Result<pb::WatchEventsResponse, Status>>;
+
+/// How long nothing is said when nothing happens. Then the cursor is, so that both sides know that the other is there.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// How many events one message has at most.
+const AT_ONCE: u64 = 100;
+
+/// Begins to watch.
+pub(super) async fn watch(
+    app: &Arc<App>,
+    request: Request<pb::WatchEventsRequest>,
+) -> Result<Response<Watched>, Status> {
+    let authorized = operation::authorized(&request)?.clone();
+    let begun = match (authorized.caller(), request.get_ref().organization_id.as_str()) {
+        (Caller::Service(_), "") => WatchEvents::parse(request.get_ref(), app)?.of_all(app).await?,
+        _ => operation::read::<WatchEvents>(app, request).await?.into_inner(),
+    };
+    let waiting = app.feed.watch(begun.scope.map(Scope::organization_id));
+    let watch = Watch { app: Arc::clone(app), authorized, begun, waiting, is_due: true };
+    let messages = stream::try_unfold(watch, |mut watch| async move {
+        let message = watch.next().await?;
+        Ok(Some((message, watch)))
+    });
+    Ok(Response::new(messages.boxed()))
+}
+
+/// What is asked for.
+struct WatchEvents {
+    types: Vec<&'static str>,
+    list: String,
+    from: From,
+}
+
+enum From {
+    /// After this place.
+    Place(i64),
+    /// After all that has happened.
+    Now,
+}
+
+/// A watch as it begins.
+struct Begun {
+    /// The organization; none for all.
+    scope: Option<Scope>,
+    types: Vec<&'static str>,
+    /// What its cursors are of.
+    list: String,
+    /// The place of the last event that was looked at: its number, or its position among those of all organizations.
+    place: i64,
+}
+
+impl Query for WatchEvents {
+    type Request = pb::WatchEventsRequest;
+    type Response = Begun;
+    const ON_DELETED: bool = true;
+
+    fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
+        let mut fields = Fields::new();
+        let types = types(&mut fields, &request.types);
+        let start = pb::WatchStart::try_from(request.start);
+        if start.is_err() {
+            fields.fault("start", "must be a start of a watch");
+        }
+        if start.is_ok_and(|start| start != pb::WatchStart::Unspecified) && !request.cursor.is_empty() {
+            fields.fault("start", "must be left out with a cursor, which says from where on");
+        }
+        // Another filter may go on from it: it is a place in the log.
+        let list = format!("WatchEvents {}", request.organization_id.to_lowercase());
+        let from = match (request.cursor.as_str(), start) {
+            ("", Ok(pb::WatchStart::Beginning)) => From::Place(0),
+            ("", _) => From::Now,
+            (cursor, _) => {
+                let place = page::position(&list, cursor).filter(|place| *place >= 0);
+                From::Place(place.ok_or(Error::CursorInvalid)?)
+            }
+        };
+        fields.done(Self { types, list, from })
+    }
+
+    async fn run(&self, reader: &Reader<'_>) -> Result<Begun, Error> {
+        self.begin(Some(reader.scope), reader.organization()?.last_event_number)
+    }
+}
+
+impl WatchEvents {
+    /// Begins to watch all organizations.
+    async fn of_all(&self, app: &App) -> Result<Begun, Error> {
+        self.begin(None, last_position(app.database.reader()).await?)
+    }
+
+    fn begin(&self, scope: Option<Scope>, last: i64) -> Result<Begun, Error> {
+        let place = match self.from {
+            From::Now => last,
+            From::Place(place) if place > last => return Err(Error::CursorInvalid),
+            From::Place(place) => place,
+        };
+        Ok(Begun { scope, types: self.types.clone(), list: self.list.clone(), place })
+    }
+}
+
+/// A watch that goes on.
+struct Watch {
+    app: Arc<App>,
+    authorized: Authorized,
+    begun: Begun,
+    waiting: Waiting,
+    /// Whether a message is due though nothing may have happened.
+    is_due: bool,
+}
+
+impl Watch {
+    /// The next message: at once, where there are events or it is the first, and else when there are some or it was silent for
+    /// long enough.
+    async fn next(&mut self) -> Result<pb::WatchEventsResponse, Error> {
+        loop {
+            if self.app.feed.is_ended() {
+                return Err(Error::ServerStopping);
+            }
+            self.waiting.catch_up();
+            let events = self.read().await?;
+            if !events.is_empty() || self.is_due {
+                self.is_due = false;
+                let cursor = page::token(&self.begun.list, &self.begun.place)?;
+                return Ok(pb::WatchEventsResponse { events, cursor });
+            }
+            tokio::select! {
+                () = self.app.feed.ended() => {}
+                () = self.waiting.told() => {}
+                () = tokio::time::sleep(SILENCE) => self.is_due = true,
+            }
+        }
+    }
+
+    /// Reads what has happened since, as far as it is looked for, if the caller still may.
+    async fn read(&mut self) -> Result<Vec<pb::Event>, Error> {
+        let last = match self.begun.scope {
+            Some(scope) => operation::standing(&self.app, &self.authorized, scope).await?.last_event_number,
+            None => last_position(self.app.database.reader()).await?,
+        };
+        let Begun { scope, types, place, .. } = &mut self.begun;
+        let mut events = Vec::new();
+        if last > *place {
+            let rows = log::list_on(self.app.database.reader(), *scope, types, (*place, last), AT_ONCE).await?;
+            let is_all = rows.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+            let reached = rows.last().and_then(|row| if scope.is_some() { Some(row.number) } else { row.position });
+            *place = reached.filter(|_| !is_all).unwrap_or(last);
+            events.extend(rows.into_iter().map(shown::event));
+        }
+        Ok(events)
+    }
+}

@@ -1,0 +1,285 @@
+//! Watching what happens: in order, without a gap or a repeat, on whatever server, until the right to it ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tenantry::pb::{self, WatchStart};
+use tonic::Code;
+
+use crate::harness::person::Person;
+use crate::harness::plain_http::request;
+use crate::harness::race::{at_once, spread};
+use crate::harness::watch::Watch;
+use crate::harness::world::{Setup, World, plans_with_seats, roomy};
+use crate::harness::{Backend, database_tests};
+
+fn from_beginning() -> pb::WatchEventsRequest {
+    pb::WatchEventsRequest { start: WatchStart::Beginning.into(), ..Default::default() }
+}
+
+fn from_now() -> pb::WatchEventsRequest {
+    pb::WatchEventsRequest::default()
+}
+
+fn from(cursor: &str) -> pb::WatchEventsRequest {
+    pb::WatchEventsRequest { cursor: cursor.into(), ..Default::default() }
+}
+
+fn of(types: &[&str], request: pb::WatchEventsRequest) -> pb::WatchEventsRequest {
+    pb::WatchEventsRequest { types: types.iter().map(|name| (*name).to_owned()).collect(), ..request }
+}
+
+/// A server whose organizations have seats for all that a test invites.
+fn very_roomy() -> Setup {
+    Setup { plans: Some(plans_with_seats(2_000)), ..Setup::default() }
+}
+
+/// Two servers, where the database takes them.
+fn two_servers() -> Setup {
+    Setup { servers: 2, ..roomy() }
+}
+
+/// Everything that a service hears of all organizations until it has heard so many events of each.
+async fn hears_all(watch: &mut Watch, expected: &BTreeMap<String, i64>) -> Vec<pb::Event> {
+    let mut heard = Vec::new();
+    let mut seen: BTreeMap<String, i64> = BTreeMap::new();
+    while expected.iter().any(|(id, last)| seen.get(id).is_none_or(|number| number < last)) {
+        let event = watch.next().await.expect("an event");
+        seen.insert(event.organization_id.clone(), event.number);
+        heard.push(event);
+    }
+    heard
+}
+
+/// Whether the numbers of each organization are 1, 2, 3 …
+fn is_in_order(events: &[pb::Event]) -> bool {
+    let mut last: BTreeMap<&str, i64> = BTreeMap::new();
+    events.iter().all(|event| last.insert(&event.organization_id, event.number).unwrap_or_default() + 1 == event.number)
+}
+
+database_tests! {
+    async fn what_happened_is_told_and_then_what_happens_by_whatever_server(backend: Backend) {
+        let world = World::with(backend, two_servers()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let mut watch = spread(&world, &ann, 1).watches(from_beginning()).await.unwrap();
+        assert_eq!(watch.types(2).await, ["organization.created", "member.joined"]);
+        ann.invites(&["bob@example.com"], "member").await;
+        let invited = watch.next().await.unwrap();
+        assert_eq!((invited.r#type.as_str(), invited.number), ("invitation.created", 3));
+        // As the audit log has it.
+        let listed = ann.tries_to_list_events(pb::ListEventsRequest { page_size: 1, ..Default::default() }).await.unwrap();
+        assert_eq!(listed.events, [invited]);
+        // Without a cursor, from now on.
+        let mut later = ann.watches(from_now()).await.unwrap();
+        ann.invites(&["eve@example.com"], "member").await;
+        assert_eq!(later.next().await.unwrap().number, 4);
+        world.end().await;
+    }
+
+    async fn from_a_cursor_a_watch_goes_on_without_a_gap_or_a_repeat(backend: Backend) {
+        let mut world = World::with(backend, two_servers()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let mut watch = ann.watches(from_beginning()).await.unwrap();
+        watch.types(2).await;
+        assert!(watch.is_heard());
+        let cursor = watch.cursor.clone();
+        drop(watch);
+        ann.invites(&["a@example.com", "b@example.com"], "member").await;
+        // The servers are others by then.
+        world.switches_policy_to("owner-billing").await;
+        let ann = ann.at(world.channel());
+        let mut watch = ann.watches(from(&cursor)).await.unwrap();
+        assert_eq!([watch.next().await.unwrap().number, watch.next().await.unwrap().number], [3, 4]);
+        // With a cursor that is older, what was heard is heard again; with the latest, nothing is.
+        let mut again = ann.watches(of(&["invitation.*"], from(&cursor))).await.unwrap();
+        assert_eq!(again.next().await.unwrap().number, 3);
+        let latest = ann.watches(from(&watch.cursor)).await.unwrap();
+        assert!(latest.is_heard());
+        world.end().await;
+    }
+
+    async fn only_what_is_asked_for_is_told_and_the_cursor_passes_the_rest(backend: Backend) {
+        let world = World::with(backend, very_roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let mut watch = ann.watches(of(&["member.*"], from_beginning())).await.unwrap();
+        assert_eq!(watch.types(1).await, ["member.joined"]);
+        for number in 0..150 {
+            ann.invites(&[&format!("{number}@example.com")], "member").await;
+        }
+        ann.brings("bob", "member").await;
+        assert_eq!(watch.next().await.unwrap().number, 155);
+        let mut rest = ann.watches(from(&watch.cursor)).await.unwrap();
+        ann.tries_to_change_role("bob", "admin").await.unwrap();
+        assert_eq!(rest.types(1).await, ["member.role_changed"]);
+        world.end().await;
+    }
+
+    async fn a_service_watches_all_organizations_each_in_its_order(backend: Backend) {
+        let world = World::with(backend, two_servers()).await;
+        let services = [world.service("search"), spread(&world, &world.service("billing"), 1)];
+        let mut early = Watch::begin(&services[0], from_beginning()).await.unwrap();
+        let founders = at_once((0..8).map(|number| {
+            let person = spread(&world, &world.person(&format!("p{number}")), number);
+            async move { person.founds(&format!("Company {number}")).await }
+        }))
+        .await;
+        let inviting: Vec<_> = (0..40)
+            .map(|number| {
+                let person = spread(&world, &founders[number % founders.len()], number);
+                async move { person.invites(&[&format!("{number}@example.com")], "member").await }
+            })
+            .collect();
+        let inviting = tokio::spawn(at_once(inviting));
+        let mut heard = Vec::new();
+        while heard.len() < 8 * 2 + 40 {
+            heard.push(early.next().await.unwrap());
+        }
+        inviting.await.unwrap();
+        let expected = founders.iter().map(|person| (person.organization_id.clone(), 7)).collect();
+        assert!(is_in_order(&heard) && early.is_heard());
+        // Everybody hears it in the same order, also who comes later and to another server.
+        let mut late = Watch::begin(&services[1], from_beginning()).await.unwrap();
+        assert_eq!(hears_all(&mut late, &expected).await, heard);
+        // And from the middle on.
+        let mut rest = Watch::begin(&services[1], from(&early.cursor)).await.unwrap();
+        founders[0].invites(&["last@example.com"], "member").await;
+        assert_eq!(rest.next().await.unwrap().number, 8);
+        world.end().await;
+    }
+
+    async fn who_is_cut_off_again_and_again_while_much_happens_hears_all_of_it_once(backend: Backend) {
+        let world = World::with(backend, two_servers()).await;
+        let service = world.service("search");
+        let founders = at_once((0..4).map(|number| {
+            let person = world.person(&format!("p{number}"));
+            async move { person.founds(&format!("Company {number}")).await }
+        }))
+        .await;
+        let mut writing = Vec::new();
+        for (lane, founder) in founders.iter().enumerate() {
+            let person = spread(&world, founder, lane);
+            writing.push(tokio::spawn(async move {
+                for number in 0..60 {
+                    person.invites(&[&format!("{number}@example.com")], "member").await;
+                }
+            }));
+        }
+        let (mut heard, mut cursor, mut times) = (Vec::new(), String::new(), 0);
+        while heard.len() < 4 * 62 {
+            let asked = if cursor.is_empty() { from_beginning() } else { from(&cursor) };
+            let mut watch = Watch::begin(&spread(&world, &service, times), asked).await.unwrap();
+            // A message, and what comes with it.
+            heard.push(watch.next().await.unwrap());
+            while !watch.is_heard() {
+                heard.push(watch.next().await.unwrap());
+            }
+            (cursor, times) = (watch.cursor.clone(), times + 1);
+        }
+        for writer in writing {
+            writer.await.unwrap();
+        }
+        assert!(is_in_order(&heard), "cut off {times} times");
+        let expected = founders.iter().map(|person| (person.organization_id.clone(), 62)).collect();
+        let mut whole = Watch::begin(&service, from_beginning()).await.unwrap();
+        assert_eq!(hears_all(&mut whole, &expected).await, heard);
+        world.end().await;
+    }
+
+    async fn who_reads_slowly_misses_nothing(backend: Backend) {
+        let world = World::with(backend, very_roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let mut slow = ann.watches(from_beginning()).await.unwrap();
+        let mut quick = ann.watches(from_beginning()).await.unwrap();
+        for batch in 0..12 {
+            let emails: Vec<String> = (0..100).map(|number| format!("{batch}-{number}@example.com")).collect();
+            let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+            ann.invites(&emails, "member").await;
+        }
+        let last = ann.tries_to_list_events(pb::ListEventsRequest { page_size: 1, ..Default::default() }).await.unwrap();
+        let last = last.events[0].number;
+        for watch in [&mut quick, &mut slow] {
+            for number in 1..=last {
+                assert_eq!(watch.next().await.unwrap().number, number);
+            }
+        }
+        world.end().await;
+    }
+
+    async fn a_watch_ends_with_the_right_to_it(backend: Backend) {
+        let world = World::with(backend, two_servers()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let bob = ann.brings("bob", "admin").await;
+        let eve = ann.brings("eve", "admin").await;
+        let [mut of_bob, mut of_eve] =
+            [bob.watches(from_now()).await.unwrap(), spread(&world, &eve, 1).watches(from_now()).await.unwrap()];
+        ann.tries_to_remove("bob").await.unwrap();
+        assert_eq!(of_bob.next().await.unwrap_err().is(), (Code::PermissionDenied, "NOT_A_MEMBER"));
+        assert_eq!(of_eve.types(1).await, ["member.removed"]);
+        ann.tries_to_change_role("eve", "member").await.unwrap();
+        assert_eq!(of_eve.next().await.unwrap_err().code, Code::PermissionDenied);
+        let member = Person { role: "member".into(), ..eve };
+        assert_eq!(member.watches(from_now()).await.err().unwrap().code, Code::PermissionDenied);
+        world.end().await;
+    }
+
+    async fn only_services_watch_all_organizations(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let refused = Watch::begin(&ann, from_beginning()).await.err().unwrap();
+        assert_eq!(refused.is(), (Code::PermissionDenied, "ORGANIZATION_MISMATCH"));
+        let service = world.service("search");
+        let nowhere = pb::WatchEventsRequest { organization_id: "0198c1d2-7b7e-7cc3-98c4-dc0c0c07398f".into(), ..from_now() };
+        assert_eq!(Watch::begin(&service, nowhere).await.err().unwrap().is(), (Code::NotFound, "ORGANIZATION_NOT_FOUND"));
+        let of_ann = pb::WatchEventsRequest { organization_id: ann.organization_id.clone(), ..from_beginning() };
+        assert_eq!(Watch::begin(&service, of_ann).await.unwrap().types(1).await, ["organization.created"]);
+        world.end().await;
+    }
+
+    async fn a_cursor_is_of_what_was_watched_and_not_beyond_its_end(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let (ann, bob) = (world.person("ann").founds("Acme").await, world.person("bob").founds("Beta").await);
+        let service = world.service("search");
+        let of_ann = ann.watches(from_now()).await.unwrap().cursor;
+        let of_all = Watch::begin(&service, from_now()).await.unwrap().cursor;
+        let mut faults = Vec::new();
+        faults.push(bob.watches(from(&of_ann)).await.err().unwrap());
+        faults.push(ann.watches(from(&of_all)).await.err().unwrap());
+        faults.push(Watch::begin(&service, from(&of_ann)).await.err().unwrap());
+        faults.push(ann.watches(from("nonsense")).await.err().unwrap());
+        // The database was restored from a backup, which is older.
+        world.tampers("DELETE FROM event").await;
+        world.tampers("UPDATE organization SET last_event_number = 0").await;
+        world.tampers("UPDATE event_feed SET last_position = 0").await;
+        faults.push(ann.watches(from(&of_ann)).await.err().unwrap());
+        faults.push(Watch::begin(&service, from(&of_all)).await.err().unwrap());
+        for fault in faults {
+            assert_eq!((fault.is(), fault.fields.as_slice()), ((Code::InvalidArgument, "CURSOR_INVALID"), &["cursor".to_owned()][..]));
+        }
+        let both = pb::WatchEventsRequest { start: WatchStart::Beginning.into(), types: vec!["nothing".into()], ..from(&of_ann) };
+        assert_eq!(ann.watches(both).await.err().unwrap().fields, ["types[0]", "start"]);
+        world.end().await;
+    }
+
+    async fn watches_end_with_their_server_and_are_counted_as_long(backend: Backend) {
+        let mut world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let mut watch = ann.watches(from_now()).await.unwrap();
+        let mut of_all = Watch::begin(&world.service("search"), from_now()).await.unwrap();
+        ann.invites(&["bob@example.com"], "member").await;
+        watch.types(1).await;
+        let metrics = request(world.servers[0].metrics_address, "GET", "/metrics", &[], b"").await;
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        assert!(metrics.contains("\ntenantry_event_watches 2\n"), "{metrics}");
+        of_all.types(1).await;
+        let stopping = tokio::spawn(async move {
+            world.switches_policy_to("owner-billing").await;
+            world
+        });
+        for ending in [watch.next().await, of_all.next().await] {
+            let ended = ending.unwrap_err();
+            assert_eq!((ended.is(), ended.retry), ((Code::Unavailable, "SERVER_STOPPING"), true));
+        }
+        let world = tokio::time::timeout(Duration::from_secs(10), stopping).await.expect("nothing holds up the stop").unwrap();
+        world.end().await;
+    }
+}
