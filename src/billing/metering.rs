@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, JoinType,
-    QueryFilter as _, QuerySelect as _, RelationDef,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef,
 };
 
 use super::calendar::{self, Span};
-use super::catalogue::{Aggregation, Catalogue};
+use super::catalogue::{Aggregation, Catalogue, Period};
 use super::money::MOST;
 use super::subscription::{Held, Subscription};
 use crate::auth::scope::Scope;
@@ -18,6 +18,9 @@ use crate::entity::{subscription, usage_report, usage_total};
 use crate::error::{Billing, Error, OnConstraint as _};
 use crate::operation::Unit;
 use crate::sql;
+
+/// No period is longer.
+pub const LONGEST_PERIOD: TimeDelta = TimeDelta::days(366);
 
 /// The billing period that an instant is in, also one before the period under way.
 #[must_use]
@@ -70,6 +73,7 @@ async fn totals_after(
     usage_total::Entity::find()
         .filter(U::OrganizationId.eq(scope.organization_id()))
         .filter(U::PeriodEnd.gt(at))
+        .order_by_asc(U::PeriodEnd)
         .all(connection)
         .await
 }
@@ -113,9 +117,8 @@ pub async fn count<A>(
     sql::insert_all(unit.transaction(), reports).await.on_constraint("usage_report_once", || Error::Conflict)?;
     let mut by_period: BTreeMap<(String, DateTime<Utc>), Counted> = BTreeMap::new();
     let Some(earliest) = reports.iter().map(|report| report.used_at).min() else { return Ok(()) };
-    // Also those of the period under way that have ended, for none may overlap.
-    let since = Ord::min(earliest, subscription.agreement.period.start);
-    let known = totals_after(unit.transaction(), unit.scope(), since).await?;
+    // Also those that have ended before, for none may overlap.
+    let known = totals_after(unit.transaction(), unit.scope(), earliest - LONGEST_PERIOD).await?;
     for report in reports {
         let at = report.used_at;
         let of_period = |total: &&usage_total::Model| {
@@ -123,7 +126,7 @@ pub async fn count<A>(
         };
         // A period that was counted keeps its bounds, even if periods are counted otherwise since.
         let period = known.iter().find(of_period).map_or_else(
-            || between(&known, &report.meter, at, period_at(subscription, at)),
+            || between(&known, &report.meter, at, period_at(subscription, at), subscription.length()),
             |total| Span { start: total.period_start, end: total.period_end },
         );
         let aggregation = aggregations.get(report.meter.as_str()).copied().unwrap_or_default();
@@ -140,13 +143,19 @@ pub async fn count<A>(
     Ok(())
 }
 
-/// What of a period lies between what was counted of a meter before an instant and after it: no two counts overlap.
-fn between(known: &[usage_total::Model], meter: &str, at: DateTime<Utc>, period: Span) -> Span {
+/// What of a period lies between what was counted of a meter before an instant and after it: no two counts overlap. Where a count
+/// went on into the period, the next lasts a whole period from its end, so that to begin anew again and again makes no short ones.
+fn between(known: &[usage_total::Model], meter: &str, at: DateTime<Utc>, period: Span, length: Period) -> Span {
     let of_meter = known.iter().filter(|total| total.meter == meter);
     let (before, after): (Vec<_>, Vec<_>) = of_meter.partition(|total| total.period_end <= at);
-    let start = before.iter().map(|total| total.period_end).fold(period.start, Ord::max);
-    let end = after.iter().map(|total| total.period_start).fold(period.end, Ord::min);
-    Span { start, end }
+    let ended = before.iter().map(|total| total.period_end).max().filter(|ended| *ended > period.start);
+    let span = match ended {
+        Some(ended) if period.start > DateTime::UNIX_EPOCH => calendar::period_of(ended, length, at),
+        Some(ended) => Some(Span { start: ended, ..period }),
+        None => None,
+    };
+    let Span { start, end } = span.unwrap_or(period);
+    Span { start, end: after.iter().map(|total| total.period_start).fold(end, Ord::min) }
 }
 
 /// What is counted anew of a meter in a period.

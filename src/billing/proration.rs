@@ -108,15 +108,25 @@ impl Line {
     /// What of an invoice is too fine to be collected: carried over from it or, below zero, to the next.
     #[must_use]
     pub fn carried(description: &str, amount_minor: i64, at: DateTime<Utc>) -> Self {
+        Self::untaxed(description, amount_minor, Span { start: at, end: at })
+    }
+
+    /// What of the credit on the same invoice comes from one that nobody paid.
+    #[must_use]
+    pub fn lost(amount_minor: i64, period: Span) -> Self {
+        Self::untaxed("Credit of an invoice that was not paid", amount_minor, period)
+    }
+
+    /// What is taxed where it was charged.
+    fn untaxed(description: &str, amount_minor: i64, span: Span) -> Self {
         Self {
             item: Item::Plan,
             description: description.to_owned(),
             quantity: None,
             unit_price_minor: None,
             amount_minor,
-            span: Span { start: at, end: at },
+            span,
             prorated: true,
-            // It is taxed where it was charged.
             returned: Some(Returned { invoice_id: None, rate: TaxRate::default(), tax_minor: 0 }),
         }
     }

@@ -161,16 +161,19 @@ impl Subscription {
     /// The billing period that an instant is in: of what is paid for, the one that was charged; else as the anchor counts them.
     #[must_use]
     pub fn period_at(&self, now: DateTime<Utc>) -> Span {
-        let Agreement { period, anchor, terms, trial_end, .. } = &self.agreement;
-        let has_ended = self.status == Status::Canceled;
-        if self.is_charged() && !has_ended && (period.start..period.end).contains(&now) {
+        let Agreement { period, anchor, trial_end, .. } = &self.agreement;
+        if self.is_charged() && self.status != Status::Canceled && (period.start..period.end).contains(&now) {
             return *period;
         }
         // A trial that nobody has ended yet is followed by a period that is counted from its end.
         let anchor = trial_end.filter(|_| self.status == Status::Trialing).unwrap_or(*anchor);
-        // What is free after the end is counted by months.
-        let length = if has_ended { Period::Month } else { terms.price.period };
-        calendar::period_of(anchor, length, now.max(anchor)).unwrap_or(*period)
+        calendar::period_of(anchor, self.length(), now.max(anchor)).unwrap_or(*period)
+    }
+
+    /// How long periods are: what is free after the end is counted by months.
+    #[must_use]
+    pub fn length(&self) -> Period {
+        if self.status == Status::Canceled { Period::Month } else { self.agreement.terms.price.period }
     }
 
     /// Until when service goes on although payment is overdue.

@@ -272,6 +272,23 @@ database_tests! {
         world.end().await;
     }
 
+    async fn what_is_lost_is_lost_also_where_it_waits_to_be_given_back_already(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, first) = on_team(&world, 13).await;
+        let upgraded = ann.changes(plan_now("business", 28)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        service.pays(&upgraded).await;
+        ann.changes(pb::UpdateSubscriptionRequest { plan_id: "team".into(), ..seats_at_once(5) }).await.unwrap();
+        service.gives_up(&first).await.unwrap();
+        let draft = ann.invoices().await.pop().unwrap();
+        assert_eq!((amounts(&draft.lines), draft.total_minor), (vec![-10_000, -9_600, 2_000, 8_000], -9_600));
+        // 9,600 is all that was ever paid.
+        let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
+        assert_eq!(last.total_minor, -9_600);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
     async fn what_goes_back_with_its_tax_says_so_also_where_nothing_is_taxed_any_more(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("billing");

@@ -408,6 +408,36 @@ database_tests! {
         world.end().await;
     }
 
+    async fn to_begin_anew_makes_no_short_counts(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = metered(&world).await;
+        world.passes(TimeDelta::minutes(30)).await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 1, world.clock.now())]).await.unwrap();
+        world.passes(TimeDelta::minutes(30)).await;
+        ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { add_ons: add_on("more_minutes", 1).add_ons, ..plan("team") }).await.unwrap();
+        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
+            billing.pays(invoice).await;
+        }
+        // The count goes on until the fifth at nine; the period that has begun ends an hour later.
+        world.passes_to("2026-02-05T09:30:00Z").await;
+        service.reports(&ann.organization_id, &[used("b", "minutes", 1_000, world.clock.now())]).await.unwrap();
+        world.passes_to("2026-02-06T12:00:00Z").await;
+        let told = ann.entitled("minutes", 1).await;
+        assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(0), "2026-03-05T09:00:00+00:00"));
+        service.reports(&ann.organization_id, &[used("c", "minutes", 100, world.clock.now())]).await.unwrap();
+        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
+            billing.pays(invoice).await;
+        }
+        world.passes_to("2026-03-06T12:00:00Z").await;
+        let last = ann.invoices().await.pop().unwrap();
+        assert_eq!(last.lines.iter().find(|line| line.kind() == pb::LineKind::Usage).unwrap().amount_minor, 70);
+        assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(1_000));
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
     async fn to_end_what_is_free_and_begin_it_again_begins_no_new_count(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("meetings");
@@ -467,7 +497,7 @@ database_tests! {
         world.passes_to("2026-02-06T12:00:00Z").await;
         report("b", 300).await;
         let told = ann.entitled("minutes", 1).await;
-        assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(700), "2026-02-15T12:00:00+00:00"));
+        assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(700), "2026-03-05T09:00:00+00:00"));
         let counted = ann.tries_to_get_usage(None).await.unwrap();
         assert_eq!(moment(counted.period_start_time).to_rfc3339(), "2026-02-05T09:00:00+00:00");
         // After it, a new count begins at once.
@@ -503,8 +533,8 @@ database_tests! {
             assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(100));
             service.reports(&ann.organization_id, &[used("b", "minutes", 60, on("03-15"))]).await.unwrap();
             let told = ann.entitled("minutes", 1).await;
-            assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(40), "2026-04-05T09:00:00+00:00"));
-            world.passes_to("2026-04-06T12:00:00Z").await;
+            assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(40), "2026-04-15T12:00:00+00:00"));
+            world.passes_to("2026-04-16T12:00:00Z").await;
             assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(100));
             world.end().await;
         }

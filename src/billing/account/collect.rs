@@ -378,8 +378,9 @@ impl Account<'_> {
     fn close(&mut self, index: usize, state: State, now: DateTime<Utc>) -> Result<(), Error> {
         let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
         let row = &kept.row;
-        let left = row.charged_minor.map_or(0, |charged| (charged - row.given_back_minor).max(0));
-        let unpaid = if state == State::Uncollectible { row.due_minor() } else { left };
+        let left = row.charged_minor.map(|charged| (charged - row.given_back_minor).max(0));
+        // Of one that an older version wrote, nobody knows what was given back of it: no other is to bear that.
+        let unpaid = left.map_or(0, |left| if state == State::Uncollectible { row.due_minor() } else { left });
         kept.row.state = state;
         kept.row.closed_at = Some(now);
         kept.changed = true;
@@ -393,12 +394,12 @@ impl Account<'_> {
         // Nor is it asked for, if it was about to be.
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
         // What was paid of it, by money or by what was charged before, is worth what it was.
-        self.write_down(invoice_id, unpaid, left)
+        self.write_down(invoice_id, unpaid, left.unwrap_or_default(), now)
     }
 
     /// Makes what an invoice charged worth less, by a part of what is left of it. What of it was paid with credit that is lost is
     /// worth nothing already; of that part, what others were paid with is worth less instead.
-    fn write_down(&mut self, invoice_id: Uuid, part: i64, left: i64) -> Result<(), Error> {
+    fn write_down(&mut self, invoice_id: Uuid, part: i64, left: i64, now: DateTime<Utc>) -> Result<(), Error> {
         let agreement = &mut self.subscription.agreement;
         let lost = agreement.lost.entry(invoice_id).or_default();
         let good = (left - *lost).max(0);
@@ -409,11 +410,12 @@ impl Account<'_> {
         own.for_each(Lot::write_off);
         let beyond = part - good;
         *lost -= beyond.min(*lost);
-        self.write_down_others(invoice_id, beyond)
+        self.write_down_others(invoice_id, beyond, now)
     }
 
-    /// Writes down what other invoices charged, by what of it was paid with credit of an invoice that nobody pays.
-    fn write_down_others(&mut self, invoice_id: Uuid, unpaid: i64) -> Result<(), Error> {
+    /// Writes down what other invoices charged, by what of it was paid with credit of an invoice that nobody pays; and, as far as that
+    /// is given back already and waits, what waits.
+    fn write_down_others(&mut self, invoice_id: Uuid, unpaid: i64, now: DateTime<Utc>) -> Result<(), Error> {
         let lots = &mut self.subscription.agreement.lots;
         let worth = |lot: &Lot| {
             lot.tax
@@ -422,13 +424,18 @@ impl Account<'_> {
         let mut others: Vec<&mut Lot> = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id).collect();
         let before = others.iter().map(|lot| worth(lot)).collect::<Result<Vec<i64>, _>>()?;
         let whole = money::sum(before.iter().copied())?;
-        if whole == 0 || unpaid == 0 {
-            return Ok(());
+        if whole > 0 && unpaid > 0 {
+            proration::write_down(others.iter_mut().map(|lot| &mut **lot), unpaid.min(whole), whole)?;
+            // What each is worth less by it, so that nothing lowers it by that once more.
+            for (lot, before) in others.iter().zip(before) {
+                *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() += before - worth(lot)?;
+            }
         }
-        proration::write_down(others.iter_mut().map(|lot| &mut **lot), unpaid.min(whole), whole)?;
-        // What each is worth less by it, so that nothing lowers it by that once more.
-        for (lot, before) in others.iter().zip(before) {
-            *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() += before - worth(lot)?;
+        let waits = self.draft.iter().flat_map(|draft| &draft.lines).filter_map(|line| line.gives_back().transpose());
+        let waits = money::sum(waits.map(|waits| waits.map(|(_, amount)| amount)).collect::<Result<Vec<i64>, _>>()?)?;
+        let lost = (unpaid - whole).min(waits);
+        if lost > 0 {
+            self.add_lines(vec![Line::lost(lost, self.subscription.agreement.period)], now)?;
         }
         Ok(())
     }
@@ -469,7 +476,7 @@ impl Account<'_> {
         }
         // What was credited of a charge is not there to be given back a second time; what nobody would pay is not there already.
         let written_off = if row.state == State::Uncollectible { row.due_minor() } else { 0 };
-        self.write_down(row.invoice_id, amount_minor - off_due_minor.min(written_off), left_minor - written_off)?;
+        self.write_down(row.invoice_id, amount_minor - off_due_minor.min(written_off), left_minor - written_off, now)?;
         self.given_back.push((row.invoice_id, amount_minor));
         // The tax of all notes together is that of what they credit.
         let tax_of = |credited: i64| money::share(row.tax_minor, credited.into(), i128::from(row.total_minor).max(1));

@@ -9,6 +9,7 @@ use crate::auth::scope::Scope;
 use crate::billing::calendar::Span;
 use crate::billing::catalogue::Catalogue;
 use crate::billing::invoicing::TaxTreatment;
+use crate::billing::metering::LONGEST_PERIOD;
 use crate::billing::money::TooLarge;
 use crate::billing::proration::{Item, Line, Returned, TaxRate};
 use crate::billing::store;
@@ -23,9 +24,6 @@ use crate::operation::store::read_json;
 
 /// How long after its period usage can still be reported.
 const LATEST_USAGE: TimeDelta = TimeDelta::days(35);
-
-/// How long billing can have been down without any usage being left out.
-const LONGEST_PERIOD: TimeDelta = TimeDelta::days(366);
 
 impl<'a> Account<'a> {
     /// Reads the account of the organization that a unit of work has locked.

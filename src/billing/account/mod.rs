@@ -209,7 +209,8 @@ impl Account<'_> {
         }
         let ends = before.status != Status::Canceled && before.is_charged() && !self.subscription.is_charged();
         if ends || before.agreement.period.start != self.subscription.agreement.period.start {
-            self.shorten_counts(before.agreement.period, self.subscription.agreement.terms.price.period, now);
+            let goes_on = before.agreement.period.end > now;
+            self.shorten_counts(goes_on, self.subscription.agreement.terms.price.period, now);
         }
         self.waive_usage(&before, now);
         let last = !self.subscription.is_charged();

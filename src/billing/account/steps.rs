@@ -90,10 +90,15 @@ impl Account<'_> {
         if due == Due::PeriodEnd {
             self.settle_usage(&before, at, now)?;
         }
-        self.close_usage(at);
         let invoice_id = self.invoice_id();
+        let length = self.subscription.agreement.terms.price.period;
+        let other_length = before.agreement.terms.price.period != length;
+        if due == Due::TrialEnd || !before.is_charged() {
+            self.close_usage(at);
+        } else if other_length {
+            self.shorten_counts(true, length, at);
+        }
         let after = &mut self.subscription;
-        let other_length = before.agreement.terms.price.period != after.agreement.terms.price.period;
         if other_length || !before.is_charged() {
             after.agreement.anchor = at;
         }
@@ -132,10 +137,9 @@ impl Account<'_> {
         agreement.scheduled = None;
         agreement.ends_with_period = false;
         agreement.ended_at = Some(at);
-        let period = agreement.period;
-        if period.end > now {
+        if agreement.period.end > now {
             // What is free is counted by months, also in a year that was paid for.
-            self.shorten_counts(period, Period::Month, now);
+            self.shorten_counts(true, Period::Month, now);
         }
         self.changes.push(Change::SubscriptionCanceled { cause: cause.to_owned(), seats: fallback });
         if before != fallback {
@@ -227,10 +231,10 @@ impl Account<'_> {
 
     /// Another period begins before the one that was paid for has ended: what was counted of it counts on, so that to begin anew
     /// gains nothing, but for no longer than a period lasts now. Of a period that is over, nothing counts on.
-    pub(super) fn shorten_counts(&mut self, before: calendar::Span, length: Period, now: DateTime<Utc>) {
+    pub(super) fn shorten_counts(&mut self, goes_on: bool, length: Period, now: DateTime<Utc>) {
         for total in self.usage.iter_mut().filter(|total| total.period_start < now && total.period_end > now) {
             let counted = calendar::period_of(total.period_start, length, total.period_start);
-            let end = counted.filter(|_| before.end > now).map_or(now, |counted| counted.end.max(now));
+            let end = counted.filter(|_| goes_on).map_or(now, |counted| counted.end.max(now));
             total.period_end = total.period_end.min(end);
         }
     }

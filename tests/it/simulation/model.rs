@@ -197,6 +197,9 @@ pub(super) struct Line {
     back: Option<(Rate, i64, usize)>,
 }
 
+/// Gives back what was lost: it is of no invoice.
+const NOBODY: usize = usize::MAX;
+
 /// Something charged in advance, as far as it is not given back.
 #[derive(Clone, Debug)]
 struct Charged {
@@ -387,14 +390,17 @@ impl Account {
 
     /// The period under way.
     pub(super) fn period_at(&self, now: Time) -> (Time, Time) {
-        let is_over = self.status == Status::Canceled;
-        if self.state.is_paid() && !is_over && (self.period.0..self.period.1).contains(&now) {
+        if self.state.is_paid() && self.status != Status::Canceled && (self.period.0..self.period.1).contains(&now) {
             return self.period;
         }
         // Who has not been seen to since the trial ended has begun to pay then.
         let anchor = self.trial_end.filter(|_| self.status == Status::Trialing).unwrap_or(self.anchor);
-        // What is free after the end is counted by months.
-        counted(anchor, if is_over { 1 } else { self.state.terms.price.months }, now.max(anchor))
+        counted(anchor, self.months(), now.max(anchor))
+    }
+
+    /// How long periods are: what is free after the end is counted by months.
+    fn months(&self) -> i64 {
+        if self.status == Status::Canceled { 1 } else { self.state.terms.price.months }
     }
 
     // ---- What comes by itself -------------------------------------------------------------------------------------------
@@ -765,15 +771,16 @@ impl Account {
                 )
             }
         };
-        // No two overlap.
-        let others = self.uses.iter().filter(|of| of.meter == meter && !within(of));
-        let span =
-            others.fold(
-                span,
-                |(start, end), of| {
-                    if of.span.1 <= at { (start.max(of.span.1), end) } else { (start, end.min(of.span.0)) }
-                },
-            );
+        // No two overlap, and what follows one that went on into a period lasts as long as a period.
+        let others = || self.uses.iter().filter(|of| of.meter == meter && !within(of));
+        let ended = others().map(|of| of.span.1).filter(|end| *end <= at).max().filter(|end| *end > span.0);
+        let span = match ended {
+            _ if self.uses.iter().any(within) => span,
+            Some(end) if span.0 > 0 => counted(end, self.months(), at),
+            Some(end) => (end, span.1),
+            None => span,
+        };
+        let span = (span.0, others().map(|of| of.span.0).filter(|start| *start > at).fold(span.1, Time::min));
         if !self.uses.iter().any(|of| of.meter == meter && of.span.0 == span.0) {
             self.uses.push(Use { meter, span, used: 0, billed: 0, free: 0 });
             self.uses.sort_by_key(|of| of.span.0);
@@ -1215,6 +1222,16 @@ impl Account {
                     invoice.lost += before - charged.amount - on_top(charged);
                 }
             }
+        }
+        // What is given back already and waits is worth less by the rest.
+        let backs =
+            self.waiting.iter().filter_map(|line| line.back.filter(|back| back.2 != NOBODY).map(|back| (line, back)));
+        let waits: i64 =
+            backs.map(|(line, ((_, included), tax, _))| -line.amount - if included { 0 } else { tax }).sum();
+        let lost = (beyond - whole).min(waits);
+        if lost > 0 {
+            let back = Some(((0, false), 0, NOBODY));
+            self.waiting.push(Line { item: Item::Plan, amount: lost, span: self.period, back });
         }
     }
 
