@@ -33,6 +33,8 @@ pub struct App {
     pub provider: Provider,
     /// How long an invitation lives unless the call says otherwise.
     pub invitation_lifetime: TimeDelta,
+    /// How long the log of events goes back; to its beginning when absent.
+    pub event_lifetime: Option<TimeDelta>,
     /// What is measured.
     pub metrics: Metrics,
     /// Who watches what happens.

@@ -117,6 +117,9 @@ pub struct Serve {
     /// How long an invitation lives unless the call says otherwise, in days (1 to 30).
     #[arg(long, env = "TENANTRY_INVITATION_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..=30))]
     pub invitation_days: u8,
+    /// How long the audit log goes back, in days (at least 30); to its beginning when absent.
+    #[arg(long, env = "TENANTRY_EVENT_DAYS", value_parser = clap::value_parser!(u16).range(30..))]
+    pub event_days: Option<u16>,
     /// Who is asked for the TXT records that prove domains: `system` (the name servers of /etc/resolv.conf), the ADDRESS, with or
     /// without :PORT, of a name server, or zone:FILE, a zone file that is read anew each time.
     #[arg(long, env = "TENANTRY_DNS", default_value = "system", value_name = "WHO")]
@@ -277,7 +280,7 @@ pub struct Identity {
     /// The audience that tokens must name. When absent, tokens that name one are refused.
     #[arg(long, env = "TENANTRY_JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
-    /// Whether to believe the identity headers x-user-id, x-user-email, x-org-id, x-org-role and x-service. Only right
+    /// Whether to believe the identity headers x-user-id, x-user-email, x-org-id, x-org-role, x-service and x-user-address. Only right
     /// behind a gateway that sets them and strips them from what clients send. When absent: yes on a loopback address
     /// without token keys, no otherwise.
     #[arg(long, env = "TENANTRY_TRUST_METADATA")]
@@ -405,6 +408,12 @@ impl Serve {
     #[must_use]
     pub fn invitation_lifetime(&self) -> TimeDelta {
         TimeDelta::days(i64::from(self.invitation_days))
+    }
+
+    /// How long the log of events goes back; to its beginning when absent.
+    #[must_use]
+    pub fn event_lifetime(&self) -> Option<TimeDelta> {
+        self.event_days.map(|days| TimeDelta::days(days.into()))
     }
 
     /// How long calls may go on after the signal to stop.

@@ -108,6 +108,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         dns,
         provider,
         invitation_lifetime,
+        event_lifetime: settings.event_lifetime(),
         metrics: Metrics::default(),
         feed: Feed::default(),
     });

@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::auth::scope::Scope;
-use crate::billing;
 use crate::error::Error;
-use crate::idempotency;
 use crate::operation::store as entry;
 use crate::organization::store;
+use crate::{billing, event, idempotency};
 
 /// How often it looks for work.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -50,6 +49,11 @@ pub async fn sweep(app: &App, stop: &CancellationToken) {
     until_done("forgetting the provider's events", stop, || billing::collection::forget_some(app, ROWS_AT_ONCE)).await;
     until_done("taking expired invitations off the books", stop, || release(app)).await;
     until_done("forgetting old answers", stop, || forget(app)).await;
+    if let Some(lifetime) = app.event_lifetime {
+        let before = app.clock.now() - lifetime;
+        let some = || event::feed::forget_some(&app.database, before, ROWS_AT_ONCE);
+        until_done("forgetting old events", stop, some).await;
+    }
     until_done("purging deleted organizations", stop, || purge(app)).await;
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use futures::future::Either;
 use http::{Request, Response};
 use tonic::Status;
+use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
 use super::caller::{Caller, CallerReader, UserCaller};
@@ -44,7 +45,11 @@ impl Gate {
             Caller::User(user) => self.admit(user, requirement)?,
         }
         let request_id = request.extensions().get::<RequestId>().map(|id| Arc::clone(&id.0));
-        Ok(Authorized { caller, requirement, request_id: request_id.unwrap_or_else(|| Arc::from("")) })
+        let connection = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        // Behind a service or a gateway that says whose call it makes, the connection is only theirs.
+        let address = self.callers.address(request.headers(), &caller).map_err(Error::Identity)?;
+        let address = address.or(connection.map(|connection| connection.ip().to_canonical()));
+        Ok(Authorized { caller, requirement, request_id: request_id.unwrap_or_else(|| Arc::from("")), address })
     }
 
     fn admit(&self, user: &UserCaller, requirement: Requirement) -> Result<(), Error> {

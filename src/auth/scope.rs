@@ -5,6 +5,7 @@
 //! that an invitation leads to. No tenant data is read or written without a `Scope`, and what a member may do is
 //! decided on the role that is *stored*, by [`Authorized::admit`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -25,6 +26,7 @@ pub struct Authorized {
     pub(super) caller: Caller,
     pub(super) requirement: Requirement,
     pub(super) request_id: Arc<str>,
+    pub(super) address: Option<IpAddr>,
 }
 
 impl Authorized {
@@ -127,6 +129,8 @@ pub struct Author {
     pub service: Option<String>,
     /// The id of the call.
     pub call_id: String,
+    /// The address from which it came.
+    pub address: Option<String>,
 }
 
 impl Author {
@@ -136,7 +140,8 @@ impl Author {
             Caller::User(user) => (Some(user.user_id.to_string()), user.via.as_ref().map(ToString::to_string)),
             Caller::Service(service) => (None, Some(service.to_string())),
         };
-        Self { user_id, service, call_id: authorized.request_id().to_owned() }
+        let address = authorized.address.map(|address| address.to_string());
+        Self { user_id, service, call_id: authorized.request_id().to_owned(), address }
     }
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::invoicing;
 use super::printing::taxable;
 use crate::auth::policy::RolePolicy;
+use crate::auth::scope::Scope;
 use crate::database::Database;
 use crate::entity::credit_entry::Cause;
 use crate::entity::invoice::State;
@@ -22,6 +23,7 @@ use crate::entity::{
     subscription,
 };
 use crate::error::Error;
+use crate::event::log;
 use crate::sql;
 
 /// Something that does not agree.
@@ -133,7 +135,11 @@ async fn members(
         .await?;
     drifts.compare("pending_invitations", sql::counted(pending)?, row.pending_invitations);
     let events = event::Entity::find().filter(event::Column::OrganizationId.eq(row.organization_id));
-    drifts.compare("event_numbers", sql::counted(events.count(connection).await?)?, row.last_event_number);
+    // What is forgotten for its age was the earliest.
+    let scope = Scope::of_newcomer(row.organization_id);
+    let forgotten = Ord::min(log::forgotten(connection, Some(scope)).await?, row.last_event_number);
+    let events = sql::counted(events.count(connection).await?)?;
+    drifts.compare("event_numbers", forgotten + events, row.last_event_number);
     let (taken, added): (Option<i64>, Option<i64>) = seat_entry::Entity::find()
         .select_only()
         .column_as(Expr::col(seat_entry::Column::Taken).sum().cast_as("bigint"), "taken")

@@ -27,6 +27,8 @@ pub struct Model {
     pub actor_user_id: Option<String>,
     /// The service that made the call.
     pub actor_service: Option<String>,
+    /// The address from which the call came; none of what the service did by itself.
+    pub actor_address: Option<String>,
     /// The id under which the logs know the call.
     pub request_id: String,
     /// What changed.

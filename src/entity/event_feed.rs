@@ -11,6 +11,8 @@ pub struct Model {
     pub feed: i16,
     /// The position of the event that was placed last.
     pub last_position: i64,
+    /// Until which position events are forgotten for their age.
+    pub forgotten_position: i64,
 }
 
 /// It relates to nothing.

@@ -33,6 +33,8 @@ pub enum Error {
     PageTokenInvalid,
     #[error("the cursor is not one of what is watched")]
     CursorInvalid,
+    #[error("events after the cursor are forgotten")]
+    CursorExpired,
     #[error("the request cannot be read")]
     Unreadable { field: String, fault: String },
 

@@ -63,6 +63,11 @@ impl Error {
                 R::CursorInvalid,
                 "the cursor is not one of what is watched, or is beyond its end; read what there is anew and watch from there",
             ),
+            Self::CursorExpired => Refusal::new(
+                C::FailedPrecondition,
+                R::CursorExpired,
+                "events after the cursor are forgotten for their age; read what there is anew and watch from there",
+            ),
             Self::Unreadable { field, fault } => {
                 let place = if field.is_empty() { "the request" } else { field };
                 Refusal::new(C::InvalidArgument, R::InvalidFields, format!("{place} cannot be read: {fault}"))

@@ -12,10 +12,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _,
-    Statement,
+    ColumnTrait as _, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Statement,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -168,7 +169,7 @@ async fn heard(database: &Database, listener: &mut Option<Listener>) {
 
 /// Places what is not placed yet, and tells who watches how far it goes; `told` is how far they know.
 async fn go_on(app: &App, told: &mut Option<i64>) -> Result<(), Error> {
-    while place_some(&app.database).await? {}
+    place_all(&app.database).await?;
     let watching = app.feed.count();
     app.metrics.event_watches.set(i64::try_from(watching).unwrap_or(i64::MAX));
     if watching == 0 {
@@ -191,6 +192,44 @@ async fn go_on(app: &App, told: &mut Option<i64>) -> Result<(), Error> {
 pub async fn last_position(connection: &impl ConnectionTrait) -> Result<i64, Error> {
     let feed = event_feed::Entity::find_by_id(FEED).one(connection).await?;
     feed.map(|feed| feed.last_position).ok_or(Error::defect("a database without a feed of events"))
+}
+
+/// Until which position events are forgotten for their age.
+pub(super) async fn forgotten_position(connection: &impl ConnectionTrait) -> Result<i64, Error> {
+    let feed = event_feed::Entity::find_by_id(FEED).one(connection).await?;
+    feed.map(|feed| feed.forgotten_position).ok_or(Error::defect("a database without a feed of events"))
+}
+
+/// Forgets some of the events that happened before a time: those that were placed first, so that what is left of each
+/// organization is the latest. Says whether there may be more.
+pub async fn forget_some(database: &Database, before: DateTime<Utc>, limit: u64) -> Result<bool, Error> {
+    use event::Column as E;
+    use event_feed::Column as F;
+    let oldest = event::Entity::find().filter(E::Position.is_not_null()).order_by_asc(E::Position);
+    let old: Vec<i64> = oldest
+        .select_only()
+        .column(E::Position)
+        .column(E::OccurredAt)
+        .limit(limit)
+        .into_tuple::<(i64, DateTime<Utc>)>()
+        .all(database.reader())
+        .await?
+        .into_iter()
+        .take_while(|(_, occurred_at)| *occurred_at < before)
+        .map(|(position, _)| position)
+        .collect();
+    let Some(last) = old.last().copied() else { return Ok(false) };
+    let transaction = database.begin().await?;
+    // Whoever reads from before it is told so from then on.
+    event_feed::Entity::update_many()
+        .filter(F::Feed.eq(FEED))
+        .filter(F::ForgottenPosition.lt(last))
+        .col_expr(F::ForgottenPosition, Expr::value(last))
+        .exec(&transaction)
+        .await?;
+    event::Entity::delete_many().filter(E::Position.lte(last)).exec(&transaction).await?;
+    transaction.commit().await?;
+    Ok(old.len() >= usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 async fn organizations_of(connection: &impl ConnectionTrait, after: i64, until: i64) -> Result<HashSet<Uuid>, DbErr> {
@@ -221,6 +260,12 @@ async fn move_on(connection: &impl ConnectionTrait, count: i64) -> Result<(), Db
         .exec(connection)
         .await
         .map(|_| ())
+}
+
+/// Places all that is committed and not placed yet.
+pub(super) async fn place_all(database: &Database) -> Result<(), Error> {
+    while place_some(database).await? {}
+    Ok(())
 }
 
 /// Places some of the events that are not placed yet, those of an organization in the order of their numbers. Says whether there

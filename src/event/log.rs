@@ -69,6 +69,7 @@ pub fn row(
         occurred_at: now,
         actor_user_id: author.user_id.clone(),
         actor_service: author.service.clone(),
+        actor_address: author.address.clone(),
         request_id: author.call_id.clone(),
         payload: kept.payload,
         position: None,
@@ -148,4 +149,15 @@ pub async fn list_on(
         rows = rows.filter(E::Type.is_in(sql::padded(types.iter().copied())));
     }
     rows.order_by_asc(place).limit(limit).all(connection).await
+}
+
+/// Until which place events are forgotten for their age, of an organization or of all.
+pub async fn forgotten(connection: &impl ConnectionTrait, of: Option<Scope>) -> Result<i64, Error> {
+    use event::Column as E;
+    let position = feed::forgotten_position(connection).await?;
+    let Some(scope) = of.filter(|_| position > 0) else { return Ok(position) };
+    let numbers = event::Entity::find().filter(E::OrganizationId.eq(scope.organization_id())).order_by_asc(E::Number);
+    let first = numbers.select_only().column(E::Number).limit(1).into_tuple::<i64>().one(connection).await?;
+    // Where there is none any more, all are.
+    Ok(first.map_or(i64::MAX, |first| first - 1))
 }

@@ -3,6 +3,7 @@
 //! Names and payloads are a contract with everyone who reads the log: they are added to, never changed. No payload holds an
 //! e-mail address or a token; ids lead to the rows that do, as long as those exist.
 
+mod export;
 pub mod feed;
 pub mod log;
 mod rpc;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::export::{self, Exported};
 use super::log::{self, Filter};
 use super::shown::{self, TYPES};
 use super::watch::{self, Watched};
@@ -29,6 +30,7 @@ pub struct Service(pub Arc<App>);
 #[tonic::async_trait]
 impl EventService for Service {
     type WatchEventsStream = Watched;
+    type ExportEventsStream = Exported;
 
     async fn list_events(
         &self,
@@ -39,6 +41,10 @@ impl EventService for Service {
 
     async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Result<Response<Watched>, Status> {
         watch::watch(&self.0, request).await
+    }
+
+    async fn export_events(&self, request: Request<pb::ExportEventsRequest>) -> Result<Response<Exported>, Status> {
+        export::export(&self.0, request).await
     }
 }
 

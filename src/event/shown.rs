@@ -94,6 +94,7 @@ pub(super) fn event(row: event::Model) -> pb::Event {
         actor: Some(pb::EventActor {
             user_id: row.actor_user_id.unwrap_or_default(),
             service: row.actor_service.unwrap_or_default(),
+            address: row.actor_address.unwrap_or_default(),
         }),
         subject: Some(pb::EventSubject { kind: row.subject_kind, id: row.subject_id }),
         request_id: row.request_id,
@@ -387,6 +388,7 @@ mod tests {
             occurred_at: DateTime::UNIX_EPOCH,
             actor_user_id: None,
             actor_service: Some("tenantry".into()),
+            actor_address: None,
             request_id: "call".into(),
             payload: serde_json::json!({ "tail": 3 }),
             position: None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::feed::{Waiting, last_position};
+use super::feed::{Waiting, last_position, place_all};
 use super::log;
 use super::rpc::types;
 use super::shown;
@@ -60,6 +60,8 @@ struct WatchEvents {
 enum From {
     /// After this place.
     Place(i64),
+    /// With the first event that there is.
+    Beginning,
     /// After all that has happened.
     Now,
 }
@@ -93,7 +95,7 @@ impl Query for WatchEvents {
         // Another filter may go on from it: it is a place in the log.
         let list = format!("WatchEvents {}", request.organization_id.to_lowercase());
         let from = match (request.cursor.as_str(), start) {
-            ("", Ok(pb::WatchStart::Beginning)) => From::Place(0),
+            ("", Ok(pb::WatchStart::Beginning)) => From::Beginning,
             ("", _) => From::Now,
             (cursor, _) => {
                 let place = page::position(&list, cursor).filter(|place| *place >= 0);
@@ -104,19 +106,22 @@ impl Query for WatchEvents {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Begun, Error> {
-        self.begin(Some(reader.scope), reader.organization()?.last_event_number)
+        self.begin(reader.app, Some(reader.scope), reader.organization()?.last_event_number).await
     }
 }
 
 impl WatchEvents {
     /// Begins to watch all organizations.
     async fn of_all(&self, app: &App) -> Result<Begun, Error> {
-        self.begin(None, last_position(app.database.reader()).await?)
+        // What was committed before the call happened before now.
+        place_all(&app.database).await?;
+        self.begin(app, None, last_position(app.database.reader()).await?).await
     }
 
-    fn begin(&self, scope: Option<Scope>, last: i64) -> Result<Begun, Error> {
+    async fn begin(&self, app: &App, scope: Option<Scope>, last: i64) -> Result<Begun, Error> {
         let place = match self.from {
             From::Now => last,
+            From::Beginning => log::forgotten(app.database.reader(), scope).await?.min(last),
             From::Place(place) if place > last => return Err(Error::CursorInvalid),
             From::Place(place) => place,
         };
@@ -164,13 +169,17 @@ impl Watch {
             None => last_position(self.app.database.reader()).await?,
         };
         let Begun { scope, types, place, .. } = &mut self.begun;
-        let mut events = Vec::new();
+        let (mut events, from) = (Vec::new(), *place);
         if last > *place {
             let rows = log::list_on(self.app.database.reader(), *scope, types, (*place, last), AT_ONCE).await?;
             let is_all = rows.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
             let reached = rows.last().and_then(|row| if scope.is_some() { Some(row.number) } else { row.position });
             *place = reached.filter(|_| !is_all).unwrap_or(last);
             events.extend(rows.into_iter().map(shown::event));
+            // Looked at after the rows, so that none can have gone in between unseen.
+            if log::forgotten(self.app.database.reader(), *scope).await? > from {
+                return Err(Error::CursorExpired);
+            }
         }
         Ok(events)
     }

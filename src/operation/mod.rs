@@ -373,7 +373,8 @@ async fn fulfil<D: Duty>(
     };
     let Some(organization) = organization else { return Ok(None) };
     let policy = store::policy_of(transaction, &app.policy, Some(&organization)).await?;
-    let author = Author { user_id: None, service: Some("tenantry".to_owned()), call_id: "worker".to_owned() };
+    let (service, call_id) = (Some("tenantry".to_owned()), "worker".to_owned());
+    let author = Author { user_id: None, service, call_id, address: None };
     let now = app.clock.now();
     let entry = Entry { transaction, author, policy, organization: Some(&organization), now, keep: true };
     let mut unit = Unit::new(app, Itself, entry)?;

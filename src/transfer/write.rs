@@ -235,8 +235,12 @@ impl Writer<'_> {
     ) -> Result<Option<event::Model>, Error> {
         let Some(change) = &entry.told else { return Ok(None) };
         let occasion: String = self.digest.chars().take(16).collect();
-        let author =
-            Author { user_id: None, service: Some("import".to_owned()), call_id: format!("import-{occasion}") };
+        let author = Author {
+            user_id: None,
+            service: Some("import".to_owned()),
+            call_id: format!("import-{occasion}"),
+            address: None,
+        };
         let scope = Scope::of_newcomer(row.organization_id);
         log::row(scope, &author, row.last_event_number + 1, change, now).map(Some)
     }

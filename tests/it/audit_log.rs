@@ -37,7 +37,7 @@ database_tests! {
         let event = page.events[0].clone();
         assert_eq!((event.r#type.as_str(), event.organization_id.as_str()), ("member.role_changed", ann.organization_id.as_str()));
         assert_eq!(event.event_time, Some(tenantry::fields::timestamp(changed)));
-        assert_eq!(event.actor, Some(pb::EventActor { user_id: "ann".into(), service: String::new() }));
+        assert_eq!(event.actor, Some(pb::EventActor { user_id: "ann".into(), service: String::new(), address: "127.0.0.1".into() }));
         assert_eq!(event.subject, Some(about("member", "bob")));
         let (before, after) = ("member".to_owned(), "admin".to_owned());
         assert_eq!(event.payload, Some(Payload::MemberRoleChanged(pb::MemberRoleChanged { user_id: "bob".into(), before, after })));
@@ -57,6 +57,26 @@ database_tests! {
         world.end().await;
     }
 
+    async fn the_log_says_from_where(backend: Backend) {
+        let world = World::new(backend).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let from = |person: &Person, address: &str| {
+            let mut person = person.clone();
+            person.identity.0.push(("x-user-address", address.parse().unwrap()));
+            person
+        };
+        from(&ann, "203.0.113.7").invites(&["a@example.com"], "member").await;
+        from(&ann, "::ffff:203.0.113.8").invites(&["b@example.com"], "member").await;
+        from(&ann, "2001:db8::1").invites(&["c@example.com"], "member").await;
+        let page = ann.tries_to_list_events(asking()).await.unwrap();
+        let addresses: Vec<String> = page.events.into_iter().map(|event| event.actor.unwrap().address).collect();
+        assert_eq!(addresses, ["2001:db8::1", "203.0.113.8", "203.0.113.7", "127.0.0.1", "127.0.0.1"]);
+        let refused = from(&ann, "localhost").tries_to_invite(&["d@example.com"], "member").await.unwrap_err();
+        assert_eq!(refused.is(), (Code::Unauthenticated, "IDENTITY_MALFORMED"));
+        assert_eq!(refused.metadata["key"], "x-user-address");
+        world.end().await;
+    }
+
     async fn a_service_is_named_beside_the_user_for_whom_it_calls(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let ann = world.person("ann").founds("Acme").await;
@@ -66,7 +86,7 @@ database_tests! {
         let by_service = pb::ListEventsRequest { actor_service: "bookkeeping".into(), ..asking() };
         assert_eq!(types(&ann, by_service.clone()).await, ["invoice.paid", "payment.succeeded"]);
         let page = ann.tries_to_list_events(by_service).await.unwrap();
-        assert_eq!(page.events[0].actor, Some(pb::EventActor { user_id: String::new(), service: "bookkeeping".into() }));
+        assert_eq!(page.events[0].actor, Some(pb::EventActor { user_id: String::new(), service: "bookkeeping".into(), address: "127.0.0.1".into() }));
         // What the service does of its own accord.
         world.passes(TimeDelta::days(31)).await;
         let own = pb::ListEventsRequest { actor_service: "tenantry".into(), ..asking() };

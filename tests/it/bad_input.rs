@@ -203,6 +203,7 @@ impl Stage {
                         | "invoicing"
                         | "billing_period"
                         | "page_token"
+                        | "cursor"
                         | "etag"
                         | "show_deleted"
                 )
@@ -240,7 +241,8 @@ impl Stage {
             (_, "plan_id") => text("paid"),
             (_, "add_on_id") => text("extra"),
             (_, "currency_code") => text("EUR"),
-            ("ListEventsRequest", "types") => texts(&["member.*"]),
+            (_, "types") => texts(&["member.*"]),
+            ("WatchEventsRequest", "start") => Some(Value::EnumNumber(2)),
             (_, "actor_service") => text("billing"),
             (_, "meter" | "feature") => text("minutes"),
             (_, "report_id" | "reference" | "request_id") => Some(Value::String(fresh_uuid())),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tenantry::pb::{self, WatchStart};
 use tonic::Code;
 
@@ -280,6 +281,73 @@ database_tests! {
             assert_eq!((ended.is(), ended.retry), ((Code::Unavailable, "SERVER_STOPPING"), true));
         }
         let world = tokio::time::timeout(Duration::from_secs(10), stopping).await.expect("nothing holds up the stop").unwrap();
+        world.end().await;
+    }
+
+    async fn a_log_that_is_as_old_as_it_may_be_is_forgotten_from_its_beginning_on(backend: Backend) {
+        let setup = Setup { event_lifetime: Some(TimeDelta::days(30)), ..two_servers() };
+        let world = World::with(backend, setup).await;
+        let (ann, bob) = (world.person("ann").founds("Acme").await, world.person("bob").founds("Beta").await);
+        let service = world.service("search");
+        let of_ann = ann.watches(from_beginning()).await.unwrap().cursor;
+        let of_all = Watch::begin(&service, from_beginning()).await.unwrap().cursor;
+        ann.invites(&["a@example.com"], "member").await;
+        let [seen_of_ann, seen_of_all] =
+            [ann.watches(from_now()).await.unwrap().cursor, Watch::begin(&service, from_now()).await.unwrap().cursor];
+        world.passes(TimeDelta::days(20)).await;
+        ann.invites(&["b@example.com"], "member").await;
+        world.passes(TimeDelta::days(11)).await;
+        let numbers = async |person: &Person| {
+            let page = person.tries_to_list_events(pb::ListEventsRequest::default()).await.unwrap();
+            page.events.iter().map(|event| event.number).collect::<Vec<_>>()
+        };
+        assert_eq!((numbers(&ann).await, numbers(&bob).await), (vec![4], vec![]));
+        // Who has seen all that is forgotten goes on; who has not is told.
+        assert_eq!(ann.watches(from(&seen_of_ann)).await.unwrap().next().await.unwrap().number, 4);
+        assert_eq!(Watch::begin(&service, from(&seen_of_all)).await.unwrap().next().await.unwrap().number, 4);
+        for expired in [ann.watches(from(&of_ann)).await, Watch::begin(&service, from(&of_all)).await] {
+            assert_eq!(expired.err().unwrap().is(), (Code::FailedPrecondition, "CURSOR_EXPIRED"));
+        }
+        // The beginning is where it begins now.
+        assert_eq!(ann.watches(from_beginning()).await.unwrap().next().await.unwrap().number, 4);
+        bob.invites(&["c@example.com"], "member").await;
+        assert_eq!(bob.watches(from_beginning()).await.unwrap().next().await.unwrap().number, 3);
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn the_log_is_exported_as_lines_of_json(backend: Backend) {
+        let world = World::with(backend, very_roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let emails: Vec<String> = (0..1_100).map(|number| format!("{number}@example.com")).collect();
+        for emails in emails.chunks(500) {
+            ann.invites(&emails.iter().map(String::as_str).collect::<Vec<_>>(), "member").await;
+        }
+        let exported = async |types: &[&str]| {
+            let types = types.iter().map(|name| (*name).to_owned()).collect();
+            let request = pb::ExportEventsRequest { organization_id: ann.organization_id.clone(), types };
+            let mut stream = ann.log().export_events(request).await.unwrap().into_inner();
+            let (mut lines, mut messages) = (Vec::new(), 0);
+            while let Some(message) = stream.message().await.unwrap() {
+                lines.extend(message.lines);
+                messages += 1;
+            }
+            let lines = String::from_utf8(lines).unwrap();
+            let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            (lines, messages)
+        };
+        let (lines, messages) = exported(&[]).await;
+        assert_eq!((lines.len(), messages), (1_102, 3));
+        assert!(lines.iter().zip(1..).all(|(line, number)| line["number"] == number));
+        let joined = &lines[1];
+        assert_eq!((joined["type"].as_str(), joined["payload"]["user_id"].as_str()), (Some("member.joined"), Some("ann")));
+        assert_eq!(joined["actor"], serde_json::json!({ "user_id": "ann", "service": null, "address": "127.0.0.1" }));
+        assert_eq!(joined["subject"], serde_json::json!({ "kind": "member", "id": "ann" }));
+        assert_eq!(joined["time"], "2026-01-05T09:00:00Z");
+        // The same events as the log shows.
+        let listed = ann.tries_to_list_events(pb::ListEventsRequest { page_size: 1, ..Default::default() }).await.unwrap();
+        assert_eq!(lines[1_101]["event_id"], listed.events[0].event_id);
+        assert_eq!(exported(&["organization.*"]).await.0, lines[..1]);
         world.end().await;
     }
 }

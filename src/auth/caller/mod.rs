@@ -16,6 +16,7 @@ mod metadata;
 mod tests;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue};
@@ -40,10 +41,19 @@ pub const ORG_ID: &str = "x-org-id";
 pub const ORG_ROLE: &str = "x-org-role";
 /// The metadata key of the trusted service that calls.
 pub const SERVICE: &str = "x-service";
+/// The metadata key of the address from which the user called the service or the gateway.
+pub const USER_ADDRESS: &str = "x-user-address";
 
 /// gRPC decodes keys with this ending from base64; whoever sends one believes that it is read, and it is not.
-const BINARY_KEYS: [&str; 6] =
-    ["authorization-bin", "x-user-id-bin", "x-user-email-bin", "x-org-id-bin", "x-org-role-bin", "x-service-bin"];
+const BINARY_KEYS: [&str; 7] = [
+    "authorization-bin",
+    "x-user-id-bin",
+    "x-user-email-bin",
+    "x-org-id-bin",
+    "x-org-role-bin",
+    "x-service-bin",
+    "x-user-address-bin",
+];
 
 const MAX_EMAIL_LEN: usize = 254;
 const MAX_ROLE_LEN: usize = 64;
@@ -101,6 +111,21 @@ pub struct CallerReader {
 }
 
 impl CallerReader {
+    /// The address from which the user called whoever calls for them, as they say it: a trusted service, or a gateway.
+    pub fn address(&self, headers: &HeaderMap, caller: &Caller) -> Result<Option<IpAddr>, IdentityFault> {
+        let Some(said) = single(headers, USER_ADDRESS)? else { return Ok(None) };
+        let trusted = self.trust_metadata || matches!(caller, Caller::User(user) if user.via.is_some());
+        if !trusted {
+            let message =
+                format!("`{USER_ADDRESS}` is believed of a trusted service that acts for the user; leave it out");
+            let key = Some(USER_ADDRESS.to_owned());
+            return Err(IdentityFault { reason: ErrorReason::MetadataNotTrusted, message, key });
+        }
+        let address = said.to_str().ok().and_then(|said| said.parse::<IpAddr>().ok());
+        let address = address.ok_or_else(|| IdentityFault::malformed(USER_ADDRESS, "must be an IP address"))?;
+        Ok(Some(address.to_canonical()))
+    }
+
     /// The caller that the metadata name at this time.
     pub fn read(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Caller, IdentityFault> {
         if let Some(key) = BINARY_KEYS.into_iter().find(|key| headers.contains_key(*key)) {

@@ -139,9 +139,10 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         "OrganizationService/GetOrganizationOverview" | "MembershipService/ListJoinRequests" => {
             (Need::Whole(LIST), true)
         }
-        "OrganizationService/QueryAnalytics" | "EventService/ListEvents" | "EventService/WatchEvents" => {
-            (Need::Whole(ANALYTICS), true)
-        }
+        "OrganizationService/QueryAnalytics"
+        | "EventService/ListEvents"
+        | "EventService/WatchEvents"
+        | "EventService/ExportEvents" => (Need::Whole(ANALYTICS), true),
         "MembershipService/CreateRole" | "MembershipService/UpdateRole" | "MembershipService/DeleteRole" => {
             (Need::Whole(ROLES), false)
         }

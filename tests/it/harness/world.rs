@@ -45,6 +45,8 @@ pub(crate) struct Setup {
     pub(crate) servers: usize,
     /// Who collects what is due.
     pub(crate) provider: Provider,
+    /// How long the log of events goes back.
+    pub(crate) event_lifetime: Option<TimeDelta>,
     /// Who is asked for TXT records; the zone file that [`World::sets_txt`] writes when absent.
     pub(crate) dns: Option<Dns>,
 }
@@ -58,6 +60,7 @@ impl Default for Setup {
             tokens: None,
             servers: 1,
             provider: Provider::Manual,
+            event_lifetime: None,
             dns: None,
         }
     }
@@ -155,6 +158,7 @@ impl World {
             dns: self.setup.dns.clone().unwrap_or(Source::Zone(self.zone()).into()),
             provider: self.setup.provider.clone(),
             invitation_lifetime: TimeDelta::days(7),
+            event_lifetime: self.setup.event_lifetime,
             metrics: Metrics::default(),
             feed: Feed::default(),
         });
@@ -333,9 +337,12 @@ pub(crate) async fn recount(database: &DatabaseConnection, top: &str) {
         ),
         (
             "an organization whose log has a gap",
-            "SELECT count(*) FROM organization o WHERE last_event_number <> (SELECT count(*) FROM event e \
-                 WHERE e.organization_id = o.organization_id) OR last_event_number <> (SELECT coalesce(max(number), 0) \
-                 FROM event e WHERE e.organization_id = o.organization_id)"
+            // What is forgotten for its age was the earliest, and may be all.
+            "SELECT count(*) FROM organization o LEFT JOIN (SELECT organization_id, count(*) AS events, min(number) AS first, \
+                 max(number) AS last FROM event GROUP BY organization_id) e ON e.organization_id = o.organization_id \
+                 CROSS JOIN event_feed f WHERE coalesce(e.last, CASE WHEN f.forgotten_position > 0 THEN \
+                 o.last_event_number ELSE 0 END) <> o.last_event_number OR coalesce(e.last - e.first + 1, 0) <> \
+                 coalesce(e.events, 0) OR (f.forgotten_position = 0 AND coalesce(e.first, 1) <> 1)"
                 .to_owned(),
         ),
     ];
