@@ -1,14 +1,23 @@
 //! Watching what happens: in order, without a gap or a repeat, on whatever server, until the right to it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use sea_orm::EntityTrait as _;
+use tempfile::TempDir;
+use tenantry::entity::event;
 use tenantry::pb::{self, WatchStart};
 use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::harness::binary::{Process, tenantry, until};
 
 use crate::harness::person::Person;
 use crate::harness::plain_http::request;
+use crate::harness::postgres::Server;
 use crate::harness::race::{at_once, spread};
 use crate::harness::watch::Watch;
 use crate::harness::world::{Setup, World, plans_with_seats, roomy};
@@ -349,5 +358,120 @@ database_tests! {
         assert_eq!(lines[1_101]["event_id"], listed.events[0].event_id);
         assert_eq!(exported(&["organization.*"]).await.0, lines[..1]);
         world.end().await;
+    }
+}
+
+/// What one of the servers that are killed and started again answers to.
+#[derive(Clone)]
+struct Servers(Arc<Mutex<Vec<Channel>>>);
+
+impl Servers {
+    fn any(&self, number: usize) -> Channel {
+        let channels = self.0.lock().expect("nobody panics");
+        channels[number % channels.len()].clone()
+    }
+
+    fn replace(&self, index: usize, channel: Channel) {
+        self.0.lock().expect("nobody panics")[index] = channel;
+    }
+}
+
+/// Invites somebody at one server after another until one has said that it is done.
+async fn invites_at_last(person: &Person, servers: &Servers, number: usize) {
+    let request = pb::InviteMembersRequest {
+        organization_id: person.organization_id.clone(),
+        emails: vec![format!("{number}@example.com")],
+        role: "member".into(),
+        request_id: format!("00000000-0000-4000-8000-{number:012x}"),
+        ..Default::default()
+    };
+    let attempts = AtomicUsize::new(number);
+    until("somebody is invited", async || {
+        let channel = servers.any(attempts.fetch_add(1, Ordering::SeqCst));
+        person.at(channel).members().invite_members(request.clone()).await.is_ok()
+    })
+    .await;
+}
+
+/// Watches everything at one server after another, from the latest cursor, and gives what came.
+async fn hears_at_last(servers: &Servers, heard: &Mutex<Vec<pb::Event>>) {
+    let (mut cursor, mut attempts) = (String::new(), 0);
+    loop {
+        attempts += 1;
+        let service = Person::service(servers.any(attempts), "search");
+        let asked = if cursor.is_empty() { from_beginning() } else { from(&cursor) };
+        let Ok(stream) = service.log().watch_events(asked).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let mut stream = stream.into_inner();
+        while let Ok(Some(message)) = stream.message().await {
+            cursor = message.cursor;
+            heard.lock().expect("nobody panics").extend(message.events);
+        }
+    }
+}
+
+/// A thousand changes of four organizations at two servers, which are killed one after the other all the time, and their database
+/// besides: who watches hears every change that was committed, once, and those of each organization in their order.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_killed_what_was_committed_is_told_once() {
+    const CHANGES: usize = 250;
+    let postgres = Server::start_private();
+    let name = postgres.create_database(None).await;
+    let directory = TempDir::new().expect("a directory");
+    let plans = directory.path().join("plans.toml");
+    std::fs::write(&plans, plans_with_seats(2_000)).expect("a file");
+    let started = async || {
+        let mut command = tenantry(directory.path());
+        command.env("TENANTRY_DATABASE_URL", postgres.url(&name)).env("TENANTRY_PLANS", &plans);
+        Process::start(command).await
+    };
+    let mut running = vec![started().await, started().await];
+    let servers = Servers(Arc::new(Mutex::new(running.iter().map(Process::channel).collect())));
+    let heard: Arc<Mutex<Vec<pb::Event>>> = Arc::default();
+    let watching = {
+        let (servers, heard) = (servers.clone(), Arc::clone(&heard));
+        tokio::spawn(async move { hears_at_last(&servers, &heard).await })
+    };
+    let done = Arc::new(AtomicUsize::new(0));
+    let mut writing = Vec::new();
+    for number in 0..4 {
+        let person = Person::new(servers.any(number), &format!("p{number}")).founds("Acme").await;
+        let (servers, done) = (servers.clone(), Arc::clone(&done));
+        writing.push(tokio::spawn(async move {
+            for change in 0..CHANGES {
+                invites_at_last(&person, &servers, change).await;
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        }));
+    }
+    for (round, reached) in (50..4 * CHANGES).step_by(100).enumerate() {
+        until("some is done", async || done.load(Ordering::SeqCst) >= reached).await;
+        running[round % 2].signal("KILL");
+        running[round % 2].ended().await;
+        if round == 4 {
+            postgres.stop().await;
+            postgres.start().await;
+        }
+        running[round % 2] = started().await;
+        servers.replace(round % 2, running[round % 2].channel());
+    }
+    for writer in writing {
+        writer.await.expect("a writer does not panic");
+    }
+    let database = sea_orm::Database::connect(postgres.url(&name)).await.expect("the database");
+    let rows = event::Entity::find().all(&database).await.expect("the log");
+    // Each change once, whatever broke off: its request was the same each time.
+    assert_eq!(rows.len(), 4 * (CHANGES + 2));
+    until("all is heard", async || heard.lock().expect("nobody panics").len() >= rows.len()).await;
+    watching.abort();
+    let heard = heard.lock().expect("nobody panics").clone();
+    assert!(is_in_order(&heard));
+    let sorted = |ids: Vec<String>| ids.into_iter().collect::<BTreeSet<_>>();
+    let committed = sorted(rows.iter().map(|row| row.event_id.to_string()).collect());
+    assert_eq!((heard.len(), sorted(heard.into_iter().map(|event| event.event_id).collect())), (rows.len(), committed));
+    for mut server in running {
+        server.stop().await;
     }
 }
