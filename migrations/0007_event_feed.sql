@@ -13,12 +13,11 @@ CREATE TABLE event_feed (
     last_position bigint   NOT NULL
 );
 
--- SQLite has one writer, which places what it writes: what is there already comes before.
+-- SQLite has one writer, which places what it writes: what is there already comes before. By the latest time until each, so that a
+-- clock that once went back changes the order of no organization.
 {sqlite} UPDATE event SET position = placed.position FROM (SELECT organization_id, number,
-{sqlite}     ROW_NUMBER() OVER (ORDER BY occurred_at, organization_id, number) AS position FROM event) AS placed
+{sqlite}     ROW_NUMBER() OVER (ORDER BY reached, organization_id, number) AS position FROM (SELECT organization_id, number,
+{sqlite}     MAX(occurred_at) OVER (PARTITION BY organization_id ORDER BY number) AS reached FROM event)) AS placed
 {sqlite}     WHERE event.organization_id = placed.organization_id AND event.number = placed.number;
-
-INSERT INTO event_feed (feed, last_position) SELECT 1, COALESCE(MAX(position), 0) FROM event;
-
-CREATE UNIQUE INDEX event_position_once ON event (position) WHERE position IS NOT NULL;
-{postgres} CREATE INDEX event_unplaced ON event (organization_id, number) WHERE position IS NULL;
+{sqlite} INSERT INTO event_feed (feed, last_position) SELECT 1, COALESCE(MAX(position), 0) FROM event;
+{postgres} INSERT INTO event_feed (feed, last_position) VALUES (1, 0);

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use futures::future::Either;
 use http::{Request, Response};
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
@@ -37,7 +38,8 @@ pub struct Gate {
 impl Gate {
     fn decide<B>(&self, request: &Request<B>) -> Result<Authorized, Error> {
         let requirement = requirement(request.uri().path()).ok_or(Error::MethodUnknown)?;
-        let caller = self.callers.read(request.headers(), self.clock.now()).map_err(Error::Identity)?;
+        let read = self.callers.read_lasting(request.headers(), self.clock.now());
+        let (caller, lasts) = read.map_err(Error::Identity)?;
         record(&caller);
         match &caller {
             Caller::Service(_) if !requirement.service => return Err(Error::UserRequired),
@@ -49,7 +51,10 @@ impl Gate {
         // Behind a service or a gateway that says whose call it makes, the connection is only theirs.
         let address = self.callers.address(request.headers(), &caller).map_err(Error::Identity)?;
         let address = address.or(connection.map(|connection| connection.ip().to_canonical()));
-        Ok(Authorized { caller, requirement, request_id: request_id.unwrap_or_else(|| Arc::from("")), address })
+        let request_id = request_id.unwrap_or_else(|| Arc::from(""));
+        // One that is never over is none: of what is so far away, nobody will be there.
+        let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts));
+        Ok(Authorized { caller, requirement, request_id, address, until })
     }
 
     fn admit(&self, user: &UserCaller, requirement: Requirement) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::caller::{Caller, UserCaller};
@@ -27,6 +28,7 @@ pub struct Authorized {
     pub(super) requirement: Requirement,
     pub(super) request_id: Arc<str>,
     pub(super) address: Option<IpAddr>,
+    pub(super) until: Option<Instant>,
 }
 
 impl Authorized {
@@ -38,6 +40,11 @@ impl Authorized {
     /// The id under which the logs know the call.
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// Until when the identity holds with which the call was made, if it ends: calls that go on end with it.
+    pub fn until(&self) -> Option<Instant> {
+        self.until
     }
 
     /// The same call, with another id for the log of events if its own is also its idempotency key: that key opens the

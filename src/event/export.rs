@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::log;
 use super::rpc::types;
 use crate::app::App;
+use crate::auth::caller::IdentityFault;
 use crate::auth::scope::{Authorized, Scope};
 use crate::entity::event;
 use crate::error::Error;
@@ -21,6 +23,9 @@ pub(super) type Exported = BoxStream<'static, Result<pb::ExportEventsResponse, S
 
 /// How many events one message has at most.
 const AT_ONCE: u64 = 500;
+
+/// How large a message may become by one more line: clients take 4 MiB, unless told otherwise.
+const LARGEST: usize = 1024 * 1024;
 
 /// Begins to export.
 pub(super) async fn export(
@@ -85,14 +90,29 @@ impl Export {
         if self.app.feed.is_ended() {
             return Err(Error::ServerStopping);
         }
+        if self.authorized.until().is_some_and(|until| until <= Instant::now()) {
+            return Err(Error::Identity(IdentityFault::expired()));
+        }
         operation::standing(&self.app, &self.authorized, *scope).await?;
         let reader = self.app.database.reader();
         let rows = log::list_on(reader, Some(*scope), types, (*after, *until), AT_ONCE).await?;
         if log::forgotten(reader, Some(*scope)).await? > *after {
             return Err(Error::CursorExpired);
         }
-        *after = rows.last().filter(|_| rows.len() as u64 == AT_ONCE).map_or(*until, |row| row.number);
-        let lines: String = rows.iter().map(|row| line(row).to_string() + "\n").collect();
+        let mut lines = String::new();
+        let mut is_all = (rows.len() as u64) < AT_ONCE;
+        for row in &rows {
+            let line = line(row).to_string() + "\n";
+            if lines.len() + line.len() > LARGEST && !lines.is_empty() {
+                is_all = false;
+                break;
+            }
+            lines += &line;
+            *after = row.number;
+        }
+        if is_all {
+            *after = *until;
+        }
         Ok(Some(pb::ExportEventsResponse { lines: lines.into() }))
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::database::{Database, Listener};
+use crate::database::{Database, DatabaseError};
 use crate::entity::{event, event_feed};
 use crate::error::Error;
 
@@ -122,10 +122,15 @@ impl Waiting {
 
 /// Places events and tells who watches, until told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
-    let (mut told, mut listener, mut fails) = (None, None, false);
-    loop {
-        match go_on(&app, &mut told).await {
-            Ok(()) => fails = false,
+    tokio::join!(place_and_tell(&app, &stop), listen(&app, &stop));
+}
+
+async fn place_and_tell(app: &App, stop: &CancellationToken) {
+    let (mut told, mut fails) = (None, false);
+    while !stop.is_cancelled() {
+        match go_on(app, &mut told).await {
+            Ok(true) => continue,
+            Ok(false) => fails = false,
             // Said once: what is wrong with the database, readiness tells.
             Err(_) if fails => {}
             Err(error) => {
@@ -139,42 +144,48 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = app.feed.committed.notified() => {}
-            () = heard(&app.database, &mut listener) => {}
             () = tokio::time::sleep(INTERVAL) => {}
         }
     }
 }
 
-/// Done when PostgreSQL tells that events were placed, or may have. Where it cannot be listened to, asking has to do.
-async fn heard(database: &Database, listener: &mut Option<Listener>) {
-    if listener.is_none() {
-        match database.listen(CHANNEL).await {
-            Ok(Some(heard)) => *listener = Some(heard),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "PostgreSQL cannot be listened to");
+/// Has it looked whenever PostgreSQL tells that events were placed, or may have. Where it cannot be listened to, asking has to do.
+async fn listen(app: &App, stop: &CancellationToken) {
+    let listening = async {
+        loop {
+            match hear(app).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "PostgreSQL cannot be listened to now");
+                }
             }
+            tokio::time::sleep(INTERVAL).await;
         }
-    }
-    match listener {
-        None => std::future::pending().await,
-        Some(hears) => {
-            if let Err(error) = hears.heard().await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "PostgreSQL is not heard any more");
-                *listener = None;
-            }
-        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = listening => {}
     }
 }
 
-/// Places what is not placed yet, and tells who watches how far it goes; `told` is how far they know.
-async fn go_on(app: &App, told: &mut Option<i64>) -> Result<(), Error> {
-    place_all(&app.database).await?;
+/// Hears until the connection fails; nothing where there is nobody to hear.
+async fn hear(app: &App) -> Result<(), DatabaseError> {
+    let Some(mut listener) = app.database.listen(CHANNEL).await? else { return Ok(()) };
+    loop {
+        listener.heard().await?;
+        app.feed.committed();
+    }
+}
+
+/// Places some of what is not placed yet, and tells who watches how far it goes; `told` is how far they know. Says whether there may
+/// be more to place.
+async fn go_on(app: &App, told: &mut Option<i64>) -> Result<bool, Error> {
+    let more = place_some(&app.database).await?;
     let watching = app.feed.count();
     app.metrics.event_watches.set(i64::try_from(watching).unwrap_or(i64::MAX));
     if watching == 0 {
         *told = None;
-        return Ok(());
+        return Ok(more);
     }
     let last = last_position(app.database.reader()).await?;
     match *told {
@@ -185,7 +196,7 @@ async fn go_on(app: &App, told: &mut Option<i64>) -> Result<(), Error> {
         _ => app.feed.tell(None),
     }
     *told = Some(last);
-    Ok(())
+    Ok(more)
 }
 
 /// The position of the event that was placed last.
@@ -262,9 +273,14 @@ async fn move_on(connection: &impl ConnectionTrait, count: i64) -> Result<(), Db
         .map(|_| ())
 }
 
-/// Places all that is committed and not placed yet.
-pub(super) async fn place_all(database: &Database) -> Result<(), Error> {
-    while place_some(database).await? {}
+/// Places what is committed and not placed yet; of a long backlog, the first part.
+pub(super) async fn place_recent(database: &Database) -> Result<(), Error> {
+    const ROUNDS: usize = 10;
+    for _ in 0..ROUNDS {
+        if !place_some(database).await? {
+            break;
+        }
+    }
     Ok(())
 }
 
@@ -273,10 +289,13 @@ pub(super) async fn place_all(database: &Database) -> Result<(), Error> {
 async fn place_some(database: &Database) -> Result<bool, Error> {
     /// The builder of statements knows no UPDATE that reads from a query.
     const PLACE: &str = "\
-        UPDATE event SET position = placed.position FROM ( \
-            SELECT organization_id, number, $1 + ROW_NUMBER() OVER (ORDER BY organization_id, number) AS position \
-            FROM event WHERE position IS NULL ORDER BY organization_id, number LIMIT $2 \
-        ) AS placed WHERE event.organization_id = placed.organization_id AND event.number = placed.number";
+        WITH placed AS ( \
+            UPDATE event SET position = chosen.position FROM ( \
+                SELECT organization_id, number, $1 + ROW_NUMBER() OVER (ORDER BY organization_id, number) AS position \
+                FROM event WHERE position IS NULL ORDER BY organization_id, number LIMIT $2 \
+            ) AS chosen WHERE event.organization_id = chosen.organization_id AND event.number = chosen.number \
+            RETURNING event.position \
+        ) SELECT MAX(position) AS last FROM placed";
     use event::Column as E;
     if database.reader().get_database_backend() != DbBackend::Postgres {
         // Its one writer has placed them.
@@ -291,12 +310,14 @@ async fn place_some(database: &Database) -> Result<bool, Error> {
     let feed = event_feed::Entity::find_by_id(FEED).lock_exclusive().one(&transaction).await?;
     let last = feed.ok_or(Error::defect("a database without a feed of events"))?.last_position;
     let place = Statement::from_sql_and_values(DbBackend::Postgres, PLACE, [last.into(), AT_ONCE.into()]);
-    let placed = i64::try_from(transaction.execute_raw(place).await?.rows_affected()).unwrap_or(i64::MAX);
-    if placed > 0 {
-        move_on(&transaction, placed).await?;
+    let row = transaction.query_one_raw(place).await?;
+    // Not as many as were placed: of those that were chosen, some may have been purged meanwhile.
+    let reached: Option<i64> = row.map(|row| row.try_get("", "last")).transpose()?.flatten();
+    if let Some(reached) = reached {
+        move_on(&transaction, reached - last).await?;
         // Heard when this is committed, by every server.
         transaction.execute_unprepared(&format!("NOTIFY {CHANNEL}")).await?;
     }
     transaction.commit().await?;
-    Ok(placed >= AT_ONCE)
+    Ok(reached.is_some())
 }

@@ -4,18 +4,21 @@
 //! reads slowly holds one message and no more, what is lost with a connection is read again from the cursor, and it does not
 //! matter which server does it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
+use prost::Message as _;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::feed::{Waiting, last_position, place_all};
+use super::feed::{Waiting, last_position, place_recent};
 use super::log;
 use super::rpc::types;
 use super::shown;
 use crate::app::App;
-use crate::auth::caller::Caller;
+use crate::auth::caller::{Caller, IdentityFault};
 use crate::auth::scope::{Authorized, Scope};
 use crate::error::Error;
 use crate::fields::Fields;
@@ -30,6 +33,12 @@ const SILENCE: Duration = Duration::from_mins(1);
 
 /// How many events one message has at most.
 const AT_ONCE: u64 = 100;
+
+/// How large a message may become by one more event: clients take 4 MiB, unless told otherwise.
+const LARGEST: usize = 1024 * 1024;
+
+/// How much of the log is looked through at once.
+const WINDOW: i64 = 10_000;
 
 /// Begins to watch.
 pub(super) async fn watch(
@@ -114,7 +123,7 @@ impl WatchEvents {
     /// Begins to watch all organizations.
     async fn of_all(&self, app: &App) -> Result<Begun, Error> {
         // What was committed before the call happened before now.
-        place_all(&app.database).await?;
+        place_recent(&app.database).await?;
         self.begin(app, None, last_position(app.database.reader()).await?).await
     }
 
@@ -143,44 +152,75 @@ impl Watch {
     /// The next message: at once, where there are events or it is the first, and else when there are some or it was silent for
     /// long enough.
     async fn next(&mut self) -> Result<pb::WatchEventsResponse, Error> {
+        let mut silence = pin!(tokio::time::sleep(SILENCE));
+        let until = self.authorized.until();
         loop {
             if self.app.feed.is_ended() {
                 return Err(Error::ServerStopping);
             }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Err(Error::Identity(IdentityFault::expired()));
+            }
             self.waiting.catch_up();
-            let events = self.read().await?;
-            if !events.is_empty() || self.is_due {
+            let (events, more) = self.read().await?;
+            if !events.is_empty() || self.is_due || silence.is_elapsed() {
                 self.is_due = false;
                 let cursor = page::token(&self.begun.list, &self.begun.place)?;
                 return Ok(pb::WatchEventsResponse { events, cursor });
             }
+            if more {
+                continue;
+            }
+            let ends = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.app.feed.ended() => {}
+                () = ends => {}
                 () = self.waiting.told() => {}
-                () = tokio::time::sleep(SILENCE) => self.is_due = true,
+                () = silence.as_mut() => self.is_due = true,
             }
         }
     }
 
-    /// Reads what has happened since, as far as it is looked for, if the caller still may.
-    async fn read(&mut self) -> Result<Vec<pb::Event>, Error> {
+    /// Reads what has happened since, as far as it is looked for, if the caller still may. Says whether there may be more.
+    async fn read(&mut self) -> Result<(Vec<pb::Event>, bool), Error> {
         let last = match self.begun.scope {
             Some(scope) => operation::standing(&self.app, &self.authorized, scope).await?.last_event_number,
             None => last_position(self.app.database.reader()).await?,
         };
         let Begun { scope, types, place, .. } = &mut self.begun;
-        let (mut events, from) = (Vec::new(), *place);
-        if last > *place {
-            let rows = log::list_on(self.app.database.reader(), *scope, types, (*place, last), AT_ONCE).await?;
-            let is_all = rows.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
-            let reached = rows.last().and_then(|row| if scope.is_some() { Some(row.number) } else { row.position });
-            *place = reached.filter(|_| !is_all).unwrap_or(last);
-            events.extend(rows.into_iter().map(shown::event));
-            // Looked at after the rows, so that none can have gone in between unseen.
-            if log::forgotten(self.app.database.reader(), *scope).await? > from {
-                return Err(Error::CursorExpired);
-            }
+        let from = *place;
+        if last <= from {
+            return Ok((Vec::new(), false));
         }
-        Ok(events)
+        // Of what is seldom looked for, much may have to be passed over.
+        let until = last.min(from.saturating_add(WINDOW));
+        let reader = self.app.database.reader();
+        let rows = log::list_on(reader, *scope, types, (from, until), AT_ONCE).await?;
+        // Looked at after the rows, so that none can have gone in between unseen.
+        if log::forgotten(reader, *scope).await? > from {
+            return Err(Error::CursorExpired);
+        }
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        let mut is_all = rows.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+        for row in rows {
+            let at = if scope.is_some() { Some(row.number) } else { row.position };
+            let event = shown::event(row);
+            bytes += event.encoded_len();
+            if bytes > LARGEST && !events.is_empty() {
+                is_all = false;
+                break;
+            }
+            *place = at.unwrap_or(until);
+            events.push(event);
+        }
+        if is_all {
+            *place = until;
+        }
+        Ok((events, *place < last))
     }
 }

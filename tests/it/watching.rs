@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sea_orm::EntityTrait as _;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, TransactionTrait as _};
 use tempfile::TempDir;
+use tenantry::auth::token::{MintedClaims, TokenSettings, mint};
 use tenantry::entity::event;
 use tenantry::pb::{self, WatchStart};
 use tonic::Code;
@@ -359,6 +361,103 @@ database_tests! {
         assert_eq!(exported(&["organization.*"]).await.0, lines[..1]);
         world.end().await;
     }
+
+    async fn what_is_told_at_once_is_no_more_than_clients_take(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let emails: Vec<String> = (0..60).map(|number| format!("{number}@example.com")).collect();
+        ann.invites(&emails.iter().map(String::as_str).collect::<Vec<_>>(), "member").await;
+        // Events of 100 kB each: sixty of them are more than the 4 MiB that a client takes unless told otherwise.
+        let database = world.database().await;
+        let role = "x".repeat(100_000);
+        let payload = serde_json::json!({ "invitation_id": ann.organization_id, "role": role, "expire_time": "2026-01-12T09:00:00Z" });
+        event::Entity::update_many()
+            .filter(event::Column::Type.eq("invitation.created"))
+            .col_expr(event::Column::Payload, Expr::value(payload))
+            .exec(&database)
+            .await
+            .unwrap();
+        database.close().await.unwrap();
+        let watches = [
+            ann.watches(from_beginning()).await.unwrap(),
+            Watch::begin(&world.service("search"), from_beginning()).await.unwrap(),
+        ];
+        for mut watch in watches {
+            for number in 1..=62 {
+                assert_eq!(watch.next().await.unwrap().number, number);
+            }
+        }
+        let request = pb::ExportEventsRequest { organization_id: ann.organization_id.clone(), types: Vec::new() };
+        let mut stream = ann.log().export_events(request).await.unwrap().into_inner();
+        let mut lines = Vec::new();
+        while let Some(message) = stream.message().await.unwrap() {
+            lines.extend(message.lines);
+        }
+        assert_eq!(String::from_utf8(lines).unwrap().lines().count(), 62);
+        world.end().await;
+    }
+
+    async fn what_is_seldom_is_found_behind_much_that_is_not_looked_for(backend: Backend) {
+        let world = World::with(backend, Setup { plans: Some(plans_with_seats(30_000)), ..Setup::default() }).await;
+        let ann = world.person("ann").founds("Acme").await;
+        for batch in 0..26 {
+            let emails: Vec<String> = (0..400).map(|number| format!("{batch}-{number}@example.com")).collect();
+            ann.invites(&emails.iter().map(String::as_str).collect::<Vec<_>>(), "member").await;
+        }
+        let renamed = pb::Organization { name: "Acme Rockets".into(), ..ann.organization().await };
+        ann.tries_to_update(&["name"], renamed).await.unwrap();
+        let mut watch = Watch::begin(&world.service("search"), of(&["organization.updated"], from_beginning())).await.unwrap();
+        assert_eq!(watch.next().await.unwrap().number, 2 + 26 * 400 + 1);
+        world.end().await;
+    }
+
+    async fn a_watch_ends_with_the_token_that_it_was_begun_with(backend: Backend) {
+        const SECRET: &[u8] = b"a secret of at least 32 bytes, for tests";
+        let tokens = TokenSettings { secret: Some(SECRET.to_vec()), ..TokenSettings::default() };
+        let world = World::with(backend, Setup { tokens: Some(tokens), ..roomy() }).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let claims = MintedClaims { sub: "search".into(), scope: Some("platform".into()), ..MintedClaims::default() };
+        let token = mint(SECRET, &claims, world.clock.now(), TimeDelta::seconds(2)).unwrap();
+        let mut service = world.service("search");
+        service.identity.0 = vec![("authorization", format!("Bearer {token}"))];
+        let mut watch = Watch::begin(&service, from_beginning()).await.unwrap();
+        assert_eq!(watch.types(2).await, ["organization.created", "member.joined"]);
+        drop(ann);
+        assert_eq!(watch.next().await.unwrap_err().is(), (Code::Unauthenticated, "TOKEN_EXPIRED"));
+        world.end().await;
+    }
+}
+
+/// What a purge takes away while events are being placed leaves no trace in the places of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_placed_also_while_those_of_others_are_purged() {
+    let world = World::with(Backend::Postgres, two_servers()).await;
+    let (ann, bob) = (world.person("ann").founds("Acme").await, world.person("bob").founds("Beta").await);
+    ann.invites(&["a@example.com"], "member").await;
+    let connections = [world.database().await, world.database().await];
+    let of_ann = format!("organization_id = '{}'", ann.organization_id);
+    // Nobody places anything until all of it is unplaced and Ann's is about to go.
+    let held = connections[0].begin().await.unwrap();
+    held.execute_unprepared("SELECT 1 FROM event_feed FOR UPDATE").await.unwrap();
+    connections[1].execute_unprepared("UPDATE event SET position = NULL").await.unwrap();
+    let purge = connections[1].begin().await.unwrap();
+    purge.execute_unprepared(&format!("DELETE FROM event WHERE {of_ann}")).await.unwrap();
+    held.rollback().await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'WITH placed%'";
+    until("the placing waits for the purge", async || world.number(waiting).await >= 1).await;
+    purge.commit().await.unwrap();
+    // Hers are gone with her, and Bob's come and go on coming.
+    world.tampers(&format!("DELETE FROM organization WHERE {of_ann}")).await;
+    let mut watch = Watch::begin(&world.service("search"), from_beginning()).await.unwrap();
+    assert_eq!(watch.types(2).await, ["organization.created", "member.joined"]);
+    bob.invites(&["b@example.com"], "member").await;
+    assert_eq!(watch.types(1).await, ["invitation.created"]);
+    let beyond = "SELECT count(*) FROM event, event_feed WHERE position IS NULL OR position > last_position";
+    assert_eq!(world.number(beyond).await, 0);
+    for connection in connections {
+        connection.close().await.unwrap();
+    }
+    world.end().await;
 }
 
 /// What one of the servers that are killed and started again answers to.

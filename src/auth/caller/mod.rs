@@ -17,6 +17,7 @@ mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue};
@@ -128,6 +129,15 @@ impl CallerReader {
 
     /// The caller that the metadata name at this time.
     pub fn read(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Caller, IdentityFault> {
+        self.read_lasting(headers, now).map(|(caller, _)| caller)
+    }
+
+    /// The caller that the metadata name at this time, and for how long from then on: for ever, by headers.
+    pub fn read_lasting(
+        &self,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Result<(Caller, Option<Duration>), IdentityFault> {
         if let Some(key) = BINARY_KEYS.into_iter().find(|key| headers.contains_key(*key)) {
             return Err(IdentityFault::malformed(key, "is not read; send the key without `-bin`"));
         }
@@ -139,7 +149,7 @@ impl CallerReader {
                 key: Some(AUTHORIZATION.to_owned()),
             }),
             (Some(authorization), None) => self.read_token(authorization, now),
-            (None, Some(keys)) if self.trust_metadata => keys.read(),
+            (None, Some(keys)) if self.trust_metadata => keys.read().map(|caller| (caller, None)),
             (None, Some(keys)) => Err(IdentityFault {
                 reason: ErrorReason::MetadataNotTrusted,
                 message: "This server does not trust identity headers; send `authorization: Bearer <token>`."
@@ -162,13 +172,21 @@ impl CallerReader {
         }
     }
 
-    fn read_token(&self, authorization: &HeaderValue, now: DateTime<Utc>) -> Result<Caller, IdentityFault> {
+    fn read_token(
+        &self,
+        authorization: &HeaderValue,
+        now: DateTime<Utc>,
+    ) -> Result<(Caller, Option<Duration>), IdentityFault> {
         let token = bearer(authorization)?;
         let Some(verifier) = &self.verifier else {
             return Err(IdentityFault::token("This server accepts no tokens; it is configured without token keys."));
         };
         let claims = verifier.verify(token, now).map_err(IdentityFault::from)?;
-        claims::caller(&claims).map_err(|fault| IdentityFault::token(&format!("The token is not accepted: {fault}.")))
+        let lasts = Duration::from_secs(u64::try_from(claims.exp - now.timestamp()).unwrap_or_default());
+        let caller = claims::caller(&claims);
+        caller
+            .map(|caller| (caller, Some(lasts)))
+            .map_err(|fault| IdentityFault::token(&format!("The token is not accepted: {fault}.")))
     }
 }
 
@@ -237,6 +255,13 @@ impl IdentityFault {
 
     fn token(message: &str) -> Self {
         Self { reason: ErrorReason::TokenInvalid, message: message.to_owned(), key: Some(AUTHORIZATION.to_owned()) }
+    }
+}
+
+impl IdentityFault {
+    /// What a call that goes on hears when the time of its token is over.
+    pub fn expired() -> Self {
+        TokenFault::Expired.into()
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Claims {
     pub scope: Option<String>,
     /// The service that acts for the user (RFC 8693). Of a chain of services only the last one, as the RFC says.
     pub act: Option<Actor>,
+    /// When the token's time is over, in seconds since 1970.
+    pub exp: i64,
 }
 
 /// The service that acts for the user.
@@ -102,7 +104,7 @@ fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>
 impl Payload {
     pub(super) fn check_times(&self, now: DateTime<Utc>) -> Result<(), TokenFault> {
         let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
-        let expires = time(self.exp.as_ref(), "exp")?.ok_or_else(|| fault("it has no claim exp"))?;
+        let expires = expiry(self.exp.as_ref())?;
         let starts = time(self.nbf.as_ref(), "nbf")?;
         let issued = time(self.iat.as_ref(), "iat")?;
         if expires.saturating_add(leeway) <= now {
@@ -159,6 +161,7 @@ impl Payload {
             org_role: text(self.org_role, "org_role")?,
             scope: text(self.scope, "scope")?,
             act: actor(self.act)?,
+            exp: expiry(self.exp.as_ref())?,
         })
     }
 }
@@ -180,6 +183,10 @@ fn text(value: Option<Value>, claim: &str) -> Result<Option<String>, TokenFault>
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(fault(&format!("its {claim} is not a string"))),
     }
+}
+
+fn expiry(exp: Option<&Value>) -> Result<i64, TokenFault> {
+    time(exp, "exp")?.ok_or_else(|| fault("it has no claim exp"))
 }
 
 /// A `NumericDate` in whole seconds; a fraction is cut off, which ends a token early rather than late.

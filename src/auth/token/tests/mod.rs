@@ -65,6 +65,7 @@ fn claims_are_read_whole() {
         org_role: Some("admin".into()),
         scope: Some("openid profile".into()),
         act: Some(Actor { sub: "portal".into() }),
+        exp: in_seconds(600),
     };
     assert_eq!(read, expected);
     assert!(!read.is_platform());
