@@ -119,16 +119,23 @@ pub async fn count<A>(
     let Some(earliest) = reports.iter().map(|report| report.used_at).min() else { return Ok(()) };
     // Also those that have ended before, for none may overlap.
     let known = totals_after(unit.transaction(), unit.scope(), earliest - LONGEST_PERIOD).await?;
+    let span = |total: usage_total::Model| (total.meter, Span { start: total.period_start, end: total.period_end });
+    let mut known: Vec<(String, Span)> = known.into_iter().map(span).collect();
+    // One after the other, whatever order they came in: what a report begins, those after it are counted in.
+    let mut reports: Vec<&usage_report::Model> = reports.iter().collect();
+    reports.sort_by_key(|report| report.used_at);
     for report in reports {
         let at = report.used_at;
-        let of_period = |total: &&usage_total::Model| {
-            total.meter == report.meter && total.period_start <= at && total.period_end > at
-        };
         // A period that was counted keeps its bounds, even if periods are counted otherwise since.
-        let period = known.iter().find(of_period).map_or_else(
-            || between(&known, &report.meter, at, period_at(subscription, at), subscription.length()),
-            |total| Span { start: total.period_start, end: total.period_end },
-        );
+        let found = known.iter().find(|(meter, span)| *meter == report.meter && span.start <= at && span.end > at);
+        let period = if let Some((_, span)) = found {
+            *span
+        } else {
+            let of_meter = known.iter().filter(|(meter, _)| *meter == report.meter).map(|(_, span)| *span);
+            let period = between(of_meter, at, period_at(subscription, at), subscription.length());
+            known.push((report.meter.clone(), period));
+            period
+        };
         let aggregation = aggregations.get(report.meter.as_str()).copied().unwrap_or_default();
         let empty = Counted { period, aggregation, free: 0, used: 0 };
         let counted = by_period.entry((report.meter.clone(), period.start)).or_insert(empty);
@@ -145,17 +152,16 @@ pub async fn count<A>(
 
 /// What of a period lies between what was counted of a meter before an instant and after it: no two counts overlap. Where a count
 /// went on into the period, the next lasts a whole period from its end, so that to begin anew again and again makes no short ones.
-fn between(known: &[usage_total::Model], meter: &str, at: DateTime<Utc>, period: Span, length: Period) -> Span {
-    let of_meter = known.iter().filter(|total| total.meter == meter);
-    let (before, after): (Vec<_>, Vec<_>) = of_meter.partition(|total| total.period_end <= at);
-    let ended = before.iter().map(|total| total.period_end).max().filter(|ended| *ended > period.start);
+fn between(known: impl Iterator<Item = Span>, at: DateTime<Utc>, period: Span, length: Period) -> Span {
+    let (before, after): (Vec<Span>, Vec<Span>) = known.partition(|span| span.end <= at);
+    let ended = before.iter().map(|span| span.end).max().filter(|ended| *ended > period.start);
     let span = match ended {
         Some(ended) if period.start > DateTime::UNIX_EPOCH => calendar::period_of(ended, length, at),
         Some(ended) => Some(Span { start: ended, ..period }),
         None => None,
     };
     let Span { start, end } = span.unwrap_or(period);
-    Span { start, end: after.iter().map(|total| total.period_start).fold(end, Ord::min) }
+    Span { start, end: after.iter().map(|span| span.start).fold(end, Ord::min) }
 }
 
 /// What is counted anew of a meter in a period.

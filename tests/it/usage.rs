@@ -438,6 +438,57 @@ database_tests! {
         world.end().await;
     }
 
+    async fn a_count_that_goes_on_is_not_charged_for_what_was_before_a_scheduled_add_on(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(plan("team")).await.unwrap();
+        service.reports(&ann.organization_id, &[used("a", "minutes", 1, world.clock.now())]).await.unwrap();
+        let pays_all = async || {
+            for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
+                billing.pays(invoice).await;
+            }
+        };
+        world.passes_to("2026-01-20T12:00:00Z").await;
+        ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+        pays_all().await;
+        ann.changes(plan("team")).await.unwrap();
+        pays_all().await;
+        world.passes_to("2026-02-10T12:00:00Z").await;
+        service.reports(&ann.organization_id, &[used("b", "minutes", 1_500, on("02-10"))]).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { timing: ChangeTiming::PeriodEnd.into(), ..add_on("more_minutes", 1) }).await.unwrap();
+        world.passes_to("2026-02-25T12:00:00Z").await;
+        pays_all().await;
+        // In one batch and in no order, of the count that goes on and of the next.
+        service.reports(&ann.organization_id, &[used("d", "minutes", 10, on("02-25")), used("c", "minutes", 20, on("02-22"))]).await.unwrap();
+        world.passes_to("2026-03-21T12:00:00Z").await;
+        let last = ann.invoices().await.pop().unwrap();
+        let charged: Vec<i64> = last.lines.iter().filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).collect();
+        assert_eq!(charged, [21]);
+        assert_eq!(billing.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn reports_of_one_batch_begin_no_two_counts(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let (service, billing) = (world.service("meetings"), world.service("billing"));
+        let ann = metered(&world).await;
+        world.passes(TimeDelta::minutes(30)).await;
+        service.reports(&ann.organization_id, &[used("a", "minutes", 1, world.clock.now())]).await.unwrap();
+        world.passes_to("2026-01-20T12:00:00Z").await;
+        ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
+        ann.changes(pb::UpdateSubscriptionRequest { add_ons: add_on("more_minutes", 1).add_ons, ..plan("team") }).await.unwrap();
+        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
+            billing.pays(invoice).await;
+        }
+        world.passes_to("2026-02-21T12:00:00Z").await;
+        let both = [used("c", "minutes", 1_000, on("02-21")), used("b", "minutes", 1_000, on("02-10"))];
+        service.reports(&ann.organization_id, &both).await.unwrap();
+        let told = ann.entitled("minutes", 1).await;
+        assert_eq!((told.used, moment(told.reset_time).to_rfc3339().as_str()), (Some(2_000), "2026-03-05T09:00:00+00:00"));
+        world.end().await;
+    }
+
     async fn to_end_what_is_free_and_begin_it_again_begins_no_new_count(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("meetings");

@@ -98,6 +98,8 @@ impl Account<'_> {
         } else if other_length {
             self.shorten_counts(true, length, at);
         }
+        // A count may go on into the period with which a scheduled add-on begins.
+        self.waive_usage(&before, at);
         let after = &mut self.subscription;
         if other_length || !before.is_charged() {
             after.agreement.anchor = at;
