@@ -1,5 +1,6 @@
 //! The binary: settings → logs → database → serve.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,19 +74,16 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         ClockKind::System => Clock::System,
         ClockKind::Manual => Clock::Manual(ManualClock::starting_now()),
     };
-    let listener =
-        TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
+    let listener = bind(settings.listen).await?;
     let (provider, webhook_secrets) = settings.payment.provider()?;
     let webhooks = if provider.collects() {
-        let listen = settings.payment.webhook_listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        Some(server::Webhooks { listener, secrets: webhook_secrets })
+        Some(server::Webhooks { listener: bind(settings.payment.webhook_listen).await?, secrets: webhook_secrets })
     } else {
         None
     };
     let metrics = match settings.metrics_listen {
         None => None,
-        Some(listen) => Some(TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?),
+        Some(listen) => Some(bind(listen).await?),
     };
     let database = Database::connect(&settings.database.settings()).await?;
     database.migrate().await?;
@@ -115,6 +113,10 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let (reflection, drain) = (settings.reflection, settings.drain());
     let parts = server::Parts { app, gate, reflection, drain, webhooks, metrics };
     server::serve(listener, parts, stop_on_signal()?).await
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// What somebody who looks at the log at night wants to know first.

@@ -38,7 +38,7 @@ pub struct Gate {
 impl Gate {
     fn decide<B>(&self, request: &Request<B>) -> Result<Authorized, Error> {
         let requirement = requirement(request.uri().path()).ok_or(Error::MethodUnknown)?;
-        let read = self.callers.read_lasting(request.headers(), self.clock.now());
+        let read = self.callers.read(request.headers(), self.clock.now());
         let (caller, lasts) = read.map_err(Error::Identity)?;
         record(&caller);
         match &caller {

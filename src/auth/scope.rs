@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::caller::{Caller, UserCaller};
+use super::caller::{Caller, IdentityFault, UserCaller};
 use super::permission::Requirement;
 use super::policy::{RoleDefinition, RolePolicy};
 use crate::entity::{membership, organization};
@@ -42,9 +42,18 @@ impl Authorized {
         &self.request_id
     }
 
-    /// Until when the identity holds with which the call was made, if it ends: calls that go on end with it.
-    pub fn until(&self) -> Option<Instant> {
-        self.until
+    /// Refuses when the time is over of the identity with which the call was made: calls that go on end with it.
+    pub fn holds(&self) -> Result<(), Error> {
+        let is_over = self.until.is_some_and(|until| until <= Instant::now());
+        if is_over { Err(Error::Identity(IdentityFault::expired())) } else { Ok(()) }
+    }
+
+    /// Done when the time of that identity is over, if it ever is.
+    pub async fn is_over(&self) {
+        match self.until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The same call, with another id for the log of events if its own is also its idempotency key: that key opens the

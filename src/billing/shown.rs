@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::account::{Foreseen, Recipient, subscription_of};
 use super::catalogue::{AddOn, AddOnKind, Catalogue, Grant, Period, Plan, Price, Proration};
 use super::invoicing::{self, Tax, TaxTreatment, Taxable, label_of, rate_of};
-use super::proration::{Item, Line, TaxRate};
+use super::printing::taxable;
+use super::proration::{Item, Line};
 use super::seats::Usage;
 use super::subscription::{Held, Scheduled, Status, Subscription};
 use crate::app::App;
@@ -395,16 +396,9 @@ pub fn whole_invoice(
     let mut shown: Vec<pb::InvoiceLine> = lines.iter().map(|line| stored_line(line, recipient)).collect();
     if row.state == State::Draft {
         // What comes on top becomes a line when the invoice becomes open; what goes back does also where nothing is taxed by now.
-        let rate = |line: &invoice_line::Model| {
-            let own =
-                line.tax_rate.zip(line.tax_included).map(|(millionths, included)| TaxRate { millionths, included });
-            own.or(recipient.tax.as_ref().map(|treatment| treatment.rate))
-        };
-        let taxes = invoicing::taxes(lines.iter().map(|line| Taxable {
-            amount_minor: line.amount_minor,
-            rate: rate(line),
-            returned_minor: line.returned_tax_minor,
-        }))?;
+        let own = recipient.tax.as_ref().map(|treatment| treatment.rate);
+        let parts = lines.iter().filter_map(|line| taxable(line));
+        let taxes = invoicing::taxes(parts.map(|part| Taxable { rate: part.rate.or(own), ..part }))?;
         shown.extend(tax_lines(&taxes, label_of(recipient.tax.as_ref())));
     }
     Ok(pb::Invoice {

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::log;
+use super::log::{self, Reading};
 use super::rpc::types;
 use crate::app::App;
-use crate::auth::caller::IdentityFault;
 use crate::auth::scope::{Authorized, Scope};
 use crate::entity::event;
 use crate::error::Error;
@@ -23,9 +21,6 @@ pub(super) type Exported = BoxStream<'static, Result<pb::ExportEventsResponse, S
 
 /// How many events one message has at most.
 const AT_ONCE: u64 = 500;
-
-/// How large a message may become by one more line: clients take 4 MiB, unless told otherwise.
-const LARGEST: usize = 1024 * 1024;
 
 /// Begins to export.
 pub(super) async fn export(
@@ -50,8 +45,7 @@ struct ExportEvents {
 /// What is not exported yet.
 struct Rest {
     scope: Scope,
-    types: Vec<&'static str>,
-    after: i64,
+    reading: Reading,
     until: i64,
 }
 
@@ -68,8 +62,8 @@ impl Query for ExportEvents {
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Rest, Error> {
         let (scope, until) = (reader.scope, reader.organization()?.last_event_number);
-        let after = log::forgotten(reader.connection(), Some(scope)).await?.min(until);
-        Ok(Rest { scope, types: self.types.clone(), after, until })
+        let place = log::forgotten(reader.connection(), Some(scope)).await?.min(until);
+        Ok(Rest { scope, reading: Reading { of: Some(scope), types: self.types.clone(), place }, until })
     }
 }
 
@@ -83,37 +77,20 @@ struct Export {
 impl Export {
     /// The next lines; none when all is told. Whoever lost the right to them is told no more.
     async fn next(&mut self) -> Result<Option<pb::ExportEventsResponse>, Error> {
-        let Rest { scope, types, after, until } = &mut self.rest;
-        if after >= until {
+        let Rest { scope, reading, until } = &mut self.rest;
+        if reading.place >= *until {
             return Ok(None);
         }
-        if self.app.feed.is_ended() {
-            return Err(Error::ServerStopping);
-        }
-        if self.authorized.until().is_some_and(|until| until <= Instant::now()) {
-            return Err(Error::Identity(IdentityFault::expired()));
-        }
+        self.app.feed.goes_on()?;
+        self.authorized.holds()?;
         operation::standing(&self.app, &self.authorized, *scope).await?;
-        let reader = self.app.database.reader();
-        let rows = log::list_on(reader, Some(*scope), types, (*after, *until), AT_ONCE).await?;
-        if log::forgotten(reader, Some(*scope)).await? > *after {
-            return Err(Error::CursorExpired);
-        }
-        let mut lines = String::new();
-        let mut is_all = (rows.len() as u64) < AT_ONCE;
-        for row in &rows {
-            let line = line(row).to_string() + "\n";
-            if lines.len() + line.len() > LARGEST && !lines.is_empty() {
-                is_all = false;
-                break;
-            }
-            lines += &line;
-            *after = row.number;
-        }
-        if is_all {
-            *after = *until;
-        }
-        Ok(Some(pb::ExportEventsResponse { lines: lines.into() }))
+        let shown = |row| {
+            let line = line(&row).to_string() + "\n";
+            let size = line.len();
+            (line, size)
+        };
+        let lines = reading.next(self.app.database.reader(), *until, AT_ONCE, shown).await?;
+        Ok(Some(pb::ExportEventsResponse { lines: lines.concat().into() }))
     }
 }
 

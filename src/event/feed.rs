@@ -70,10 +70,9 @@ impl Feed {
         self.stopping.cancelled().await;
     }
 
-    /// Whether all watches end.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.stopping.is_cancelled()
+    /// Refuses when all watches end.
+    pub fn goes_on(&self) -> Result<(), Error> {
+        if self.stopping.is_cancelled() { Err(Error::ServerStopping) } else { Ok(()) }
     }
 
     /// Waits for what happens in an organization, or in all.
@@ -201,14 +200,17 @@ async fn go_on(app: &App, told: &mut Option<i64>) -> Result<bool, Error> {
 
 /// The position of the event that was placed last.
 pub async fn last_position(connection: &impl ConnectionTrait) -> Result<i64, Error> {
-    let feed = event_feed::Entity::find_by_id(FEED).one(connection).await?;
-    feed.map(|feed| feed.last_position).ok_or(Error::defect("a database without a feed of events"))
+    Ok(there(event_feed::Entity::find_by_id(FEED).one(connection).await?)?.last_position)
 }
 
 /// Until which position events are forgotten for their age.
 pub(super) async fn forgotten_position(connection: &impl ConnectionTrait) -> Result<i64, Error> {
-    let feed = event_feed::Entity::find_by_id(FEED).one(connection).await?;
-    feed.map(|feed| feed.forgotten_position).ok_or(Error::defect("a database without a feed of events"))
+    Ok(there(event_feed::Entity::find_by_id(FEED).one(connection).await?)?.forgotten_position)
+}
+
+/// The feed, which every database has.
+fn there(feed: Option<event_feed::Model>) -> Result<event_feed::Model, Error> {
+    feed.ok_or(Error::defect("a database without a feed of events"))
 }
 
 /// Forgets some of the events that happened before a time: those that were placed first, so that what is left of each
@@ -307,8 +309,7 @@ async fn place_some(database: &Database) -> Result<bool, Error> {
     }
     let transaction = database.begin().await?;
     // One at a time until the commit. A statement of its own: the next must see what the one before has placed.
-    let feed = event_feed::Entity::find_by_id(FEED).lock_exclusive().one(&transaction).await?;
-    let last = feed.ok_or(Error::defect("a database without a feed of events"))?.last_position;
+    let last = there(event_feed::Entity::find_by_id(FEED).lock_exclusive().one(&transaction).await?)?.last_position;
     let place = Statement::from_sql_and_values(DbBackend::Postgres, PLACE, [last.into(), AT_ONCE.into()]);
     let row = transaction.query_one_raw(place).await?;
     // Not as many as were placed: of those that were chosen, some may have been purged meanwhile.

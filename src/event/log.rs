@@ -130,25 +130,67 @@ pub async fn list(
     rows.order_by_desc(E::OrganizationId).order_by_desc(E::Number).limit(limit).all(connection).await
 }
 
-/// Lists events of any of these types, all when none is said, the earliest first: of one organization by their numbers, or of
-/// all by their positions, from after one until another.
-pub async fn list_on(
-    connection: &impl ConnectionTrait,
-    of: Option<Scope>,
-    types: &[&'static str],
-    (after, until): (i64, i64),
-    limit: u64,
-) -> Result<Vec<event::Model>, DbErr> {
-    use event::Column as E;
-    let (rows, place) = match of {
-        Some(scope) => (event::Entity::find().filter(E::OrganizationId.eq(scope.organization_id())), E::Number),
-        None => (event::Entity::find(), E::Position),
-    };
-    let mut rows = rows.filter(place.gt(after)).filter(place.lte(until));
-    if !types.is_empty() {
-        rows = rows.filter(E::Type.is_in(sql::padded(types.iter().copied())));
+/// What of the log is read on, the earliest first.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Of which organization, by the numbers of its events; of all, by their positions, when absent.
+    pub of: Option<Scope>,
+    /// Only events of any of these types; of all when empty.
+    pub types: Vec<&'static str>,
+    /// The place that was reached.
+    pub place: i64,
+}
+
+/// How large a message may become by one more event: clients take 4 MiB, unless told otherwise.
+const LARGEST: usize = 1024 * 1024;
+
+impl Reading {
+    /// Reads on until a place, at most so many events, each as it goes out and with how many bytes that takes. It has reached that
+    /// place then, or the last of these events if there may be more.
+    ///
+    /// # Errors
+    ///
+    /// `CURSOR_EXPIRED` when events were forgotten that were not read.
+    pub async fn next<T>(
+        &mut self,
+        connection: &impl ConnectionTrait,
+        until: i64,
+        limit: u64,
+        shown: impl Fn(event::Model) -> (T, usize),
+    ) -> Result<Vec<T>, Error> {
+        use event::Column as E;
+        let from = self.place;
+        let (rows, place) = match self.of {
+            Some(scope) => (event::Entity::find().filter(E::OrganizationId.eq(scope.organization_id())), E::Number),
+            None => (event::Entity::find(), E::Position),
+        };
+        let mut rows = rows.filter(place.gt(from)).filter(place.lte(until));
+        if !self.types.is_empty() {
+            rows = rows.filter(E::Type.is_in(sql::padded(self.types.iter().copied())));
+        }
+        let rows = rows.order_by_asc(place).limit(limit).all(connection).await?;
+        // Looked at after the rows, so that none can have gone in between unseen.
+        if forgotten(connection, self.of).await? > from {
+            return Err(Error::CursorExpired);
+        }
+        let (mut events, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+        let mut is_all = (rows.len() as u64) < limit;
+        for row in rows {
+            let reached = if self.of.is_some() { Some(row.number) } else { row.position };
+            let (event, size) = shown(row);
+            bytes += size;
+            if bytes > LARGEST && !events.is_empty() {
+                is_all = false;
+                break;
+            }
+            self.place = reached.unwrap_or(until);
+            events.push(event);
+        }
+        if is_all {
+            self.place = until;
+        }
+        Ok(events)
     }
-    rows.order_by_asc(place).limit(limit).all(connection).await
 }
 
 /// Until which place events are forgotten for their age, of an organization or of all.

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::feed::{Waiting, last_position, place_recent};
-use super::log;
+use super::log::{self, Reading};
 use super::rpc::types;
 use super::shown;
 use crate::app::App;
-use crate::auth::caller::{Caller, IdentityFault};
+use crate::auth::caller::Caller;
 use crate::auth::scope::{Authorized, Scope};
 use crate::error::Error;
 use crate::fields::Fields;
@@ -34,9 +33,6 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// How many events one message has at most.
 const AT_ONCE: u64 = 100;
 
-/// How large a message may become by one more event: clients take 4 MiB, unless told otherwise.
-const LARGEST: usize = 1024 * 1024;
-
 /// How much of the log is looked through at once.
 const WINDOW: i64 = 10_000;
 
@@ -50,8 +46,8 @@ pub(super) async fn watch(
         (Caller::Service(_), "") => WatchEvents::parse(request.get_ref(), app)?.of_all(app).await?,
         _ => operation::read::<WatchEvents>(app, request).await?.into_inner(),
     };
-    let waiting = app.feed.watch(begun.scope.map(Scope::organization_id));
-    let watch = Watch { app: Arc::clone(app), authorized, begun, waiting, is_due: true };
+    let waiting = app.feed.watch(begun.reading.of.map(Scope::organization_id));
+    let watch = Watch { app: Arc::clone(app), authorized, begun, waiting, is_first: true };
     let messages = stream::try_unfold(watch, |mut watch| async move {
         let message = watch.next().await?;
         Ok(Some((message, watch)))
@@ -63,10 +59,10 @@ pub(super) async fn watch(
 struct WatchEvents {
     types: Vec<&'static str>,
     list: String,
-    from: From,
+    start: Start,
 }
 
-enum From {
+enum Start {
     /// After this place.
     Place(i64),
     /// With the first event that there is.
@@ -77,13 +73,9 @@ enum From {
 
 /// A watch as it begins.
 struct Begun {
-    /// The organization; none for all.
-    scope: Option<Scope>,
-    types: Vec<&'static str>,
+    reading: Reading,
     /// What its cursors are of.
     list: String,
-    /// The place of the last event that was looked at: its number, or its position among those of all organizations.
-    place: i64,
 }
 
 impl Query for WatchEvents {
@@ -103,15 +95,15 @@ impl Query for WatchEvents {
         }
         // Another filter may go on from it: it is a place in the log.
         let list = format!("WatchEvents {}", request.organization_id.to_lowercase());
-        let from = match (request.cursor.as_str(), start) {
-            ("", Ok(pb::WatchStart::Beginning)) => From::Beginning,
-            ("", _) => From::Now,
+        let start = match (request.cursor.as_str(), start) {
+            ("", Ok(pb::WatchStart::Beginning)) => Start::Beginning,
+            ("", _) => Start::Now,
             (cursor, _) => {
                 let place = page::position(&list, cursor).filter(|place| *place >= 0);
-                From::Place(place.ok_or(Error::CursorInvalid)?)
+                Start::Place(place.ok_or(Error::CursorInvalid)?)
             }
         };
-        fields.done(Self { types, list, from })
+        fields.done(Self { types, list, start })
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Begun, Error> {
@@ -128,13 +120,13 @@ impl WatchEvents {
     }
 
     async fn begin(&self, app: &App, scope: Option<Scope>, last: i64) -> Result<Begun, Error> {
-        let place = match self.from {
-            From::Now => last,
-            From::Beginning => log::forgotten(app.database.reader(), scope).await?.min(last),
-            From::Place(place) if place > last => return Err(Error::CursorInvalid),
-            From::Place(place) => place,
+        let place = match self.start {
+            Start::Now => last,
+            Start::Beginning => log::forgotten(app.database.reader(), scope).await?.min(last),
+            Start::Place(place) if place > last => return Err(Error::CursorInvalid),
+            Start::Place(place) => place,
         };
-        Ok(Begun { scope, types: self.types.clone(), list: self.list.clone(), place })
+        Ok(Begun { reading: Reading { of: scope, types: self.types.clone(), place }, list: self.list.clone() })
     }
 }
 
@@ -144,8 +136,8 @@ struct Watch {
     authorized: Authorized,
     begun: Begun,
     waiting: Waiting,
-    /// Whether a message is due though nothing may have happened.
-    is_due: bool,
+    /// Whether nothing was said yet.
+    is_first: bool,
 }
 
 impl Watch {
@@ -153,74 +145,46 @@ impl Watch {
     /// long enough.
     async fn next(&mut self) -> Result<pb::WatchEventsResponse, Error> {
         let mut silence = pin!(tokio::time::sleep(SILENCE));
-        let until = self.authorized.until();
         loop {
-            if self.app.feed.is_ended() {
-                return Err(Error::ServerStopping);
-            }
-            if until.is_some_and(|until| until <= Instant::now()) {
-                return Err(Error::Identity(IdentityFault::expired()));
-            }
+            self.app.feed.goes_on()?;
+            self.authorized.holds()?;
             self.waiting.catch_up();
             let (events, more) = self.read().await?;
-            if !events.is_empty() || self.is_due || silence.is_elapsed() {
-                self.is_due = false;
-                let cursor = page::token(&self.begun.list, &self.begun.place)?;
+            if !events.is_empty() || self.is_first || silence.is_elapsed() {
+                self.is_first = false;
+                let cursor = page::token(&self.begun.list, &self.begun.reading.place)?;
                 return Ok(pb::WatchEventsResponse { events, cursor });
             }
             if more {
                 continue;
             }
-            let ends = async {
-                match until {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = self.app.feed.ended() => {}
-                () = ends => {}
+                () = self.authorized.is_over() => {}
                 () = self.waiting.told() => {}
-                () = silence.as_mut() => self.is_due = true,
+                () = silence.as_mut() => {}
             }
         }
     }
 
     /// Reads what has happened since, as far as it is looked for, if the caller still may. Says whether there may be more.
     async fn read(&mut self) -> Result<(Vec<pb::Event>, bool), Error> {
-        let last = match self.begun.scope {
+        let reading = &mut self.begun.reading;
+        let last = match reading.of {
             Some(scope) => operation::standing(&self.app, &self.authorized, scope).await?.last_event_number,
             None => last_position(self.app.database.reader()).await?,
         };
-        let Begun { scope, types, place, .. } = &mut self.begun;
-        let from = *place;
-        if last <= from {
+        if last <= reading.place {
             return Ok((Vec::new(), false));
         }
         // Of what is seldom looked for, much may have to be passed over.
-        let until = last.min(from.saturating_add(WINDOW));
-        let reader = self.app.database.reader();
-        let rows = log::list_on(reader, *scope, types, (from, until), AT_ONCE).await?;
-        // Looked at after the rows, so that none can have gone in between unseen.
-        if log::forgotten(reader, *scope).await? > from {
-            return Err(Error::CursorExpired);
-        }
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        let mut is_all = rows.len() < usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
-        for row in rows {
-            let at = if scope.is_some() { Some(row.number) } else { row.position };
+        let until = last.min(reading.place.saturating_add(WINDOW));
+        let shown = |row| {
             let event = shown::event(row);
-            bytes += event.encoded_len();
-            if bytes > LARGEST && !events.is_empty() {
-                is_all = false;
-                break;
-            }
-            *place = at.unwrap_or(until);
-            events.push(event);
-        }
-        if is_all {
-            *place = until;
-        }
-        Ok((events, *place < last))
+            let size = event.encoded_len();
+            (event, size)
+        };
+        let events = reading.next(self.app.database.reader(), until, AT_ONCE, shown).await?;
+        Ok((events, reading.place < last))
     }
 }

@@ -7,23 +7,13 @@ use tenantry::pb::{
 };
 use tonic::Code;
 
-use crate::harness::billing::{amounts, billed, plan, seats};
+use crate::harness::billing::{amounts, billed, plan, seats_at_once, seats_now};
 use crate::harness::finance::{on_top, within};
 use crate::harness::person::Person;
 use crate::harness::world::World;
 use crate::harness::{Backend, database_tests};
 
 const CREDIT: CreditNoteOutcome = CreditNoteOutcome::CreditBalance;
-
-/// A change of the seats that takes effect at once and waits for the next invoice.
-fn seats_at_once(number: i64) -> pb::UpdateSubscriptionRequest {
-    pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..seats(number) }
-}
-
-/// The same, on an invoice of its own.
-fn seats_now(number: i64) -> pb::UpdateSubscriptionRequest {
-    pb::UpdateSubscriptionRequest { invoicing: ChangeInvoicing::Now.into(), ..seats_at_once(number) }
-}
 
 /// A change to a plan, on an invoice of its own.
 fn plan_now(plan_id: &str, number: i64) -> pb::UpdateSubscriptionRequest {

@@ -2,13 +2,13 @@
 
 use chrono::TimeDelta;
 use tenantry::billing::invariants::Watch;
-use tenantry::pb::{self, CancellationMode, ChangeInvoicing, ChangeTiming, CreditNoteOutcome};
+use tenantry::pb::{self, CancellationMode, CreditNoteOutcome};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::billing::{add_on, billed, plan, seats};
+use crate::harness::billing::{add_on, billed, plan, seats, seats_now};
 use crate::harness::finance::{on_top, used};
 use crate::harness::person::{Person, answer};
 use crate::harness::plain_http::request;
@@ -24,12 +24,6 @@ async fn checks(service: &Person, organization_id: &str) -> Result<Vec<pb::Drift
 /// What should hold, what the rows add up to and what is kept.
 fn told(drifts: &[pb::Drift]) -> Vec<(&str, &str, &str)> {
     drifts.iter().map(|drift| (drift.invariant.as_str(), drift.expected.as_str(), drift.found.as_str())).collect()
-}
-
-/// A change of the seats that takes effect and is charged at once.
-fn seats_now(number: i64) -> pb::UpdateSubscriptionRequest {
-    let (timing, invoicing) = (ChangeTiming::Now.into(), ChangeInvoicing::Now.into());
-    pb::UpdateSubscriptionRequest { timing, invoicing, ..seats(number) }
 }
 
 /// An organization in which most things have happened.

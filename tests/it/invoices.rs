@@ -1,12 +1,10 @@
 //! Invoices: what they say and go on saying, their numbers, tax, credit and credit notes, and who may see them.
 
 use chrono::TimeDelta;
-use tenantry::pb::{
-    self, CancellationMode, ChangeInvoicing, ChangeTiming, CreditCause, CreditNoteOutcome, InvoiceState,
-};
+use tenantry::pb::{self, CancellationMode, ChangeTiming, CreditCause, CreditNoteOutcome, InvoiceState};
 use tonic::Code;
 
-use crate::harness::billing::{PLANS, amounts, billed, moment, plan, seats};
+use crate::harness::billing::{PLANS, amounts, billed, moment, plan, seats, seats_now};
 use crate::harness::finance::{numbers, on_top, within};
 use crate::harness::person::{Person, answer};
 use crate::harness::race::{at_once, spread};
@@ -15,12 +13,6 @@ use crate::harness::{Backend, database_tests};
 
 const CREDIT: CreditNoteOutcome = CreditNoteOutcome::CreditBalance;
 const BACK: CreditNoteOutcome = CreditNoteOutcome::PaidBack;
-
-/// A change of the seats that takes effect and is charged at once.
-fn seats_now(number: i64) -> pb::UpdateSubscriptionRequest {
-    let (timing, invoicing) = (ChangeTiming::Now.into(), ChangeInvoicing::Now.into());
-    pb::UpdateSubscriptionRequest { timing, invoicing, ..seats(number) }
-}
 
 /// An owner on the plan for teams, with seats, who owes for the first month.
 async fn on_team(world: &World, number: i64) -> (Person, pb::Invoice) {

@@ -45,6 +45,12 @@ fn with_yearly_minutes() -> String {
     PLANS.replace(month, both)
 }
 
+/// What of these invoices is charged for usage, line by line.
+fn charged_for_usage(invoices: &[pb::Invoice]) -> Vec<i64> {
+    let lines = invoices.iter().flat_map(|invoice| &invoice.lines);
+    lines.filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).collect()
+}
+
 /// A moment of 2026.
 fn on(day: &str) -> DateTime<Utc> {
     format!("2026-{day}T12:00:00Z").parse().expect("a moment")
@@ -301,7 +307,7 @@ database_tests! {
             ann.changes(now(1)).await.unwrap();
         }
         world.passes_to("2026-02-05T09:00:00Z").await;
-        let charged: i64 = ann.invoices().await[1..].iter().flat_map(|invoice| &invoice.lines).filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).sum();
+        let charged: i64 = charged_for_usage(&ann.invoices().await[1..]).iter().sum();
         assert_eq!(charged, 6_300);
         assert_eq!(billing.drifts().await, []);
         world.end().await;
@@ -333,8 +339,7 @@ database_tests! {
             assert_eq!(ann.entitled("minutes", 1).await.remaining, Some(0));
         }
         // 3,000 used, 1,000 included, at 7 for 10: all of it charged when each ended.
-        let lines = ann.invoices().await.into_iter().flat_map(|invoice| invoice.lines);
-        let charged: i64 = lines.filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).sum();
+        let charged: i64 = charged_for_usage(&ann.invoices().await).iter().sum();
         assert_eq!(charged, 1_400);
         // What was paid for has ended by then: a new count.
         world.passes_to("2026-02-06T12:00:00Z").await;
@@ -363,9 +368,7 @@ database_tests! {
         world.passes_to("2026-01-14T12:00:00Z").await;
         service.reports(&ann.organization_id, &[used("c", "minutes", 50, on("01-14"))]).await.unwrap();
         world.passes_to("2026-02-05T09:00:00Z").await;
-        let lines = ann.invoices().await.into_iter().flat_map(|invoice| invoice.lines);
-        let charged: Vec<i64> = lines.filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).collect();
-        assert_eq!(charged, [70, 90, 35]);
+        assert_eq!(charged_for_usage(&ann.invoices().await), [70, 90, 35]);
         assert_eq!(billing.drifts().await, []);
         world.end().await;
     }
@@ -401,9 +404,7 @@ database_tests! {
         world.passes_to("2026-01-12T12:00:00Z").await;
         service.reports(&ann.organization_id, &[used("b", "minutes", 500, on("01-12"))]).await.unwrap();
         world.passes_to("2026-02-05T09:00:00Z").await;
-        let lines = ann.invoices().await.into_iter().flat_map(|invoice| invoice.lines);
-        let charged: Vec<i64> = lines.filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).collect();
-        assert_eq!(charged, [350, 350]);
+        assert_eq!(charged_for_usage(&ann.invoices().await), [350, 350]);
         assert_eq!(billing.drifts().await, []);
         world.end().await;
     }
@@ -417,9 +418,7 @@ database_tests! {
         world.passes(TimeDelta::minutes(30)).await;
         ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
         ann.changes(pb::UpdateSubscriptionRequest { add_ons: add_on("more_minutes", 1).add_ons, ..plan("team") }).await.unwrap();
-        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
-            billing.pays(invoice).await;
-        }
+        billing.pays_all(&ann).await;
         // The count goes on until the fifth at nine; the period that has begun ends an hour later.
         world.passes_to("2026-02-05T09:30:00Z").await;
         service.reports(&ann.organization_id, &[used("b", "minutes", 1_000, world.clock.now())]).await.unwrap();
@@ -427,9 +426,7 @@ database_tests! {
         let told = ann.entitled("minutes", 1).await;
         assert_eq!((told.remaining, moment(told.reset_time).to_rfc3339().as_str()), (Some(0), "2026-03-05T09:00:00+00:00"));
         service.reports(&ann.organization_id, &[used("c", "minutes", 100, world.clock.now())]).await.unwrap();
-        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
-            billing.pays(invoice).await;
-        }
+        billing.pays_all(&ann).await;
         world.passes_to("2026-03-06T12:00:00Z").await;
         let last = ann.invoices().await.pop().unwrap();
         assert_eq!(last.lines.iter().find(|line| line.kind() == pb::LineKind::Usage).unwrap().amount_minor, 70);
@@ -444,27 +441,21 @@ database_tests! {
         let ann = world.person("ann").founds("Acme").await;
         ann.changes(plan("team")).await.unwrap();
         service.reports(&ann.organization_id, &[used("a", "minutes", 1, world.clock.now())]).await.unwrap();
-        let pays_all = async || {
-            for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
-                billing.pays(invoice).await;
-            }
-        };
         world.passes_to("2026-01-20T12:00:00Z").await;
         ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
-        pays_all().await;
+        billing.pays_all(&ann).await;
         ann.changes(plan("team")).await.unwrap();
-        pays_all().await;
+        billing.pays_all(&ann).await;
         world.passes_to("2026-02-10T12:00:00Z").await;
         service.reports(&ann.organization_id, &[used("b", "minutes", 1_500, on("02-10"))]).await.unwrap();
         ann.changes(pb::UpdateSubscriptionRequest { timing: ChangeTiming::PeriodEnd.into(), ..add_on("more_minutes", 1) }).await.unwrap();
         world.passes_to("2026-02-25T12:00:00Z").await;
-        pays_all().await;
+        billing.pays_all(&ann).await;
         // In one batch and in no order, of the count that goes on and of the next.
         service.reports(&ann.organization_id, &[used("d", "minutes", 10, on("02-25")), used("c", "minutes", 20, on("02-22"))]).await.unwrap();
         world.passes_to("2026-03-21T12:00:00Z").await;
         let last = ann.invoices().await.pop().unwrap();
-        let charged: Vec<i64> = last.lines.iter().filter(|line| line.kind() == pb::LineKind::Usage).map(|line| line.amount_minor).collect();
-        assert_eq!(charged, [21]);
+        assert_eq!(charged_for_usage(&[last]), [21]);
         assert_eq!(billing.drifts().await, []);
         world.end().await;
     }
@@ -478,9 +469,7 @@ database_tests! {
         world.passes_to("2026-01-20T12:00:00Z").await;
         ann.cancels(CancellationMode::NowWithCredit).await.unwrap();
         ann.changes(pb::UpdateSubscriptionRequest { add_ons: add_on("more_minutes", 1).add_ons, ..plan("team") }).await.unwrap();
-        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
-            billing.pays(invoice).await;
-        }
+        billing.pays_all(&ann).await;
         world.passes_to("2026-02-21T12:00:00Z").await;
         let both = [used("c", "minutes", 1_000, on("02-21")), used("b", "minutes", 1_000, on("02-10"))];
         service.reports(&ann.organization_id, &both).await.unwrap();
@@ -552,9 +541,7 @@ database_tests! {
         let counted = ann.tries_to_get_usage(None).await.unwrap();
         assert_eq!(moment(counted.period_start_time).to_rfc3339(), "2026-02-05T09:00:00+00:00");
         // After it, a new count begins at once.
-        for invoice in ann.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
-            billing.pays(invoice).await;
-        }
+        billing.pays_all(&ann).await;
         ann.changes(every(pb::BillingPeriod::Year)).await.unwrap();
         billing.pays(&ann.invoices().await.pop().unwrap()).await;
         world.passes_to("2026-05-10T12:00:00Z").await;

@@ -127,17 +127,8 @@ impl CallerReader {
         Ok(Some(address.to_canonical()))
     }
 
-    /// The caller that the metadata name at this time.
-    pub fn read(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Caller, IdentityFault> {
-        self.read_lasting(headers, now).map(|(caller, _)| caller)
-    }
-
     /// The caller that the metadata name at this time, and for how long from then on: for ever, by headers.
-    pub fn read_lasting(
-        &self,
-        headers: &HeaderMap,
-        now: DateTime<Utc>,
-    ) -> Result<(Caller, Option<Duration>), IdentityFault> {
+    pub fn read(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<(Caller, Option<Duration>), IdentityFault> {
         if let Some(key) = BINARY_KEYS.into_iter().find(|key| headers.contains_key(*key)) {
             return Err(IdentityFault::malformed(key, "is not read; send the key without `-bin`"));
         }

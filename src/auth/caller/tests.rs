@@ -25,7 +25,7 @@ fn read_with(reader: &CallerReader, headers: &[(&str, &[u8])]) -> Result<Caller,
     for (key, value) in headers {
         map.append(HeaderName::from_bytes(key.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap());
     }
-    reader.read(&map, now())
+    reader.read(&map, now()).map(|(caller, _)| caller)
 }
 
 fn read(headers: &[(&str, &str)]) -> Result<Caller, IdentityFault> {

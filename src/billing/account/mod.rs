@@ -209,8 +209,11 @@ impl Account<'_> {
         }
         let ends = before.status != Status::Canceled && before.is_charged() && !self.subscription.is_charged();
         if ends || before.agreement.period.start != self.subscription.agreement.period.start {
-            let goes_on = before.agreement.period.end > now;
-            self.shorten_counts(goes_on, self.subscription.agreement.terms.price.period, now);
+            if before.agreement.period.end > now {
+                self.shorten_counts(self.subscription.agreement.terms.price.period, now);
+            } else {
+                self.close_usage(now);
+            }
         }
         self.waive_usage(&before, now);
         let last = !self.subscription.is_charged();

@@ -96,7 +96,7 @@ impl Account<'_> {
         if due == Due::TrialEnd || !before.is_charged() {
             self.close_usage(at);
         } else if other_length {
-            self.shorten_counts(true, length, at);
+            self.shorten_counts(length, at);
         }
         // A count may go on into the period with which a scheduled add-on begins.
         self.waive_usage(&before, at);
@@ -141,7 +141,7 @@ impl Account<'_> {
         agreement.ended_at = Some(at);
         if agreement.period.end > now {
             // What is free is counted by months, also in a year that was paid for.
-            self.shorten_counts(true, Period::Month, now);
+            self.shorten_counts(Period::Month, now);
         }
         self.changes.push(Change::SubscriptionCanceled { cause: cause.to_owned(), seats: fallback });
         if before != fallback {
@@ -222,28 +222,27 @@ impl Account<'_> {
     pub(super) fn waive_usage(&mut self, before: &Subscription, now: DateTime<Utc>) {
         let had = |held: &Held| before.agreement.add_ons.iter().any(|had| had.terms == held.terms);
         for held in self.subscription.agreement.add_ons.iter().filter(|held| !had(held)) {
-            let under_way = |total: &&mut usage_total::Model| {
-                held.terms.meter.as_deref() == Some(&total.meter) && total.period_start < now && total.period_end > now
+            let charged = |total: &&mut usage_total::Model| {
+                held.terms.meter.as_deref() == Some(&total.meter) && is_under_way(total, now)
             };
-            for total in self.usage.iter_mut().filter(under_way) {
+            for total in self.usage.iter_mut().filter(charged) {
                 total.waived = (held.beyond(total.used) - total.billed).max(0);
             }
         }
     }
 
     /// Another period begins before the one that was paid for has ended: what was counted of it counts on, so that to begin anew
-    /// gains nothing, but for no longer than a period lasts now. Of a period that is over, nothing counts on.
-    pub(super) fn shorten_counts(&mut self, goes_on: bool, length: Period, now: DateTime<Utc>) {
-        for total in self.usage.iter_mut().filter(|total| total.period_start < now && total.period_end > now) {
+    /// gains nothing, but for no longer than a period lasts now.
+    pub(super) fn shorten_counts(&mut self, length: Period, now: DateTime<Utc>) {
+        for total in self.usage.iter_mut().filter(|total| is_under_way(total, now)) {
             let counted = calendar::period_of(total.period_start, length, total.period_start);
-            let end = counted.filter(|_| goes_on).map_or(now, |counted| counted.end.max(now));
-            total.period_end = total.period_end.min(end);
+            total.period_end = total.period_end.min(counted.map_or(now, |counted| counted.end.max(now)));
         }
     }
 
     /// What is used from now on is of another period.
     pub(super) fn close_usage(&mut self, now: DateTime<Utc>) {
-        for total in self.usage.iter_mut().filter(|total| total.period_start < now && total.period_end > now) {
+        for total in self.usage.iter_mut().filter(|total| is_under_way(total, now)) {
             total.period_end = now;
         }
     }
@@ -271,4 +270,9 @@ impl Account<'_> {
         self.changes.push(Change::SubscriptionPaymentRetried { retry });
         if hard { Ok(()) } else { self.ask_for_all(now) }
     }
+}
+
+/// Whether a count has begun, and not ended.
+fn is_under_way(total: &usage_total::Model, now: DateTime<Utc>) -> bool {
+    total.period_start < now && total.period_end > now
 }

@@ -143,6 +143,16 @@ pub(crate) fn billed() -> Setup {
     Setup { plans: Some(PLANS.into()), ..Setup::default() }
 }
 
+/// A change of the seats that takes effect at once and waits for the next invoice.
+pub(crate) fn seats_at_once(number: i64) -> pb::UpdateSubscriptionRequest {
+    pb::UpdateSubscriptionRequest { timing: pb::ChangeTiming::Now.into(), ..seats(number) }
+}
+
+/// The same, on an invoice of its own.
+pub(crate) fn seats_now(number: i64) -> pb::UpdateSubscriptionRequest {
+    pb::UpdateSubscriptionRequest { invoicing: pb::ChangeInvoicing::Now.into(), ..seats_at_once(number) }
+}
+
 /// A change of a subscription that asks for nothing yet.
 pub(crate) fn wish() -> pb::UpdateSubscriptionRequest {
     pb::UpdateSubscriptionRequest::default()
@@ -264,6 +274,13 @@ impl Person {
         let reference = format!("bank {}", invoice.printed_number);
         let paid = self.records(invoice, pb::PaymentState::Succeeded, invoice.due_minor, &reference).await;
         paid.expect("the payment is recorded")
+    }
+
+    /// Records payments of all that an organization owes.
+    pub(crate) async fn pays_all(&self, owner: &Person) {
+        for invoice in owner.invoices().await.iter().filter(|invoice| invoice.state() == pb::InvoiceState::Open) {
+            self.pays(invoice).await;
+        }
     }
 
     /// Every drift that a recount of all organizations finds: only services can.
