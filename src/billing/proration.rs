@@ -111,9 +111,9 @@ impl Line {
         Self::untaxed(description, amount_minor, Span { start: at, end: at })
     }
 
-    /// What of the credit on the same invoice comes from one that nobody paid.
+    /// What of the credit on the same invoice makes good what came from one that nobody paid.
     #[must_use]
-    pub fn lost(amount_minor: i64, period: Span) -> Self {
+    pub fn made_good(amount_minor: i64, period: Span) -> Self {
         Self::untaxed("Credit of an invoice that was not paid", amount_minor, period)
     }
 

@@ -106,6 +106,7 @@ fn of_row(row: &subscription::Model) -> pb::Subscription {
         update_time: Some(timestamp(row.updated_at)),
         etag: etag::of(row.version),
         credit_balance_minor: row.credit_minor,
+        unpaid_credit_minor: row.unpaid_credit_minor,
         ..pb::Subscription::default()
     }
 }
@@ -361,6 +362,7 @@ pub fn invoice(row: &invoice::Model) -> Result<pb::Invoice, Error> {
         tax_minor: row.tax_minor,
         total_minor: row.total_minor,
         given_back_minor: row.given_back_minor,
+        unpaid_credit_minor: row.unpaid_credit_minor,
         credit_applied_minor: row.credit_applied_minor,
         credited_minor: row.credited_minor,
         paid_minor: row.paid_minor,
@@ -473,6 +475,7 @@ pub fn credit_entry(row: &credit_entry::Model) -> pb::CreditEntry {
         credit_entry::Cause::InvoiceVoided => pb::CreditCause::InvoiceVoided,
         credit_entry::Cause::CreditNote => pb::CreditCause::CreditNote,
         credit_entry::Cause::Overpaid => pb::CreditCause::Overpaid,
+        credit_entry::Cause::InvoiceUncollectible => pb::CreditCause::InvoiceUncollectible,
     };
     pb::CreditEntry {
         number: row.number,

@@ -1,7 +1,5 @@
 //! What a subscription is: what was agreed on, what was charged for the period under way, what is to come and when.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -36,9 +34,6 @@ pub struct Agreement {
     pub period: Span,
     /// What was charged in advance for it.
     pub lots: Vec<Lot>,
-    /// By how much these are worth less than what is left of their invoices, because credit that paid them was lost.
-    #[serde(default)]
-    pub lost: BTreeMap<Uuid, i64>,
     /// What changes at its end.
     pub scheduled: Option<Scheduled>,
     /// When the trial ends, or ended. An organization has one.
@@ -141,7 +136,6 @@ impl Subscription {
             anchor: at,
             period: Span { start: at, end: at },
             lots: Vec::new(),
-            lost: BTreeMap::new(),
             scheduled: None,
             trial_end: None,
             ends_with_period: false,
@@ -244,7 +238,6 @@ impl Subscription {
         let agreement = &mut self.agreement;
         agreement.period = period;
         agreement.lots.clear();
-        agreement.lost.clear();
         let Agreement { terms, add_ons, lots, .. } = agreement;
         let mut lines: Vec<Option<Line>> = Vec::new();
         for purchase in purchases(terms, self.seats, add_ons, period, period, invoice_id) {

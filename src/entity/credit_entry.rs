@@ -43,6 +43,8 @@ pub enum Cause {
     CreditNote,
     /// More was collected than was due by then.
     Overpaid,
+    /// It came from an invoice that was given up; put back, if that was paid after all.
+    InvoiceUncollectible,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

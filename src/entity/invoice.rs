@@ -30,6 +30,8 @@ pub struct Model {
     pub charged_minor: Option<i64>,
     /// What was given back of that since, by lines of later invoices and by credit notes.
     pub given_back_minor: i64,
+    /// How much credit came from it, of one that was given up, that nobody paid for.
+    pub unpaid_credit_minor: i64,
     /// What the credit balance paid of it.
     pub credit_applied_minor: i64,
     /// What credit notes took off what was due.

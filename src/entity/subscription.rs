@@ -37,6 +37,8 @@ pub struct Model {
     pub last_credit_entry_number: i64,
     /// The credit balance.
     pub credit_minor: i64,
+    /// Credit of invoices that were given up, as far as it is not made good yet.
+    pub unpaid_credit_minor: i64,
     /// How often in a row billing failed at it.
     pub failures: i64,
     /// Until when billing leaves it alone for that.
@@ -64,6 +66,7 @@ impl Model {
             last_credit_note_number: 0,
             last_credit_entry_number: 0,
             credit_minor: 0,
+            unpaid_credit_minor: 0,
             failures: 0,
             retry_at: None,
             provider_customer: None,

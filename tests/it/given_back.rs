@@ -217,7 +217,9 @@ database_tests! {
         let second = bob.changes(to_business).await.unwrap().outcome.unwrap().invoice.unwrap();
         service.gives_up(&first).await.unwrap();
         service.gives_up(&second).await.unwrap();
-        assert_eq!(bob.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice, None);
+        let last = bob.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
+        let last = bob.invoice(&last.invoice_id).await;
+        assert_eq!((amounts(&last.lines), last.total_minor), (vec![-5_102, -4_898, 10_000], 0));
         assert_eq!(bob.subscription().await.unwrap().credit_balance_minor, 0);
         assert_eq!(service.drifts().await, []);
         world.end().await;
@@ -271,10 +273,11 @@ database_tests! {
         ann.changes(pb::UpdateSubscriptionRequest { plan_id: "team".into(), ..seats_at_once(5) }).await.unwrap();
         service.gives_up(&first).await.unwrap();
         let draft = ann.invoices().await.pop().unwrap();
-        assert_eq!((amounts(&draft.lines), draft.total_minor), (vec![-10_000, -9_600, 2_000, 8_000], -9_600));
-        // 9,600 is all that was ever paid.
+        assert_eq!((amounts(&draft.lines), draft.total_minor), (vec![-10_000, -9_600, 2_000], -17_600));
+        // 9,600 is all that was ever paid, and when the draft becomes open it says so.
         let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
-        assert_eq!(last.total_minor, -9_600);
+        let last = ann.invoice(&last.invoice_id).await;
+        assert_eq!((amounts(&last.lines), last.total_minor), (vec![-10_000, -9_600, 2_000, -2_000, 10_000], -9_600));
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }

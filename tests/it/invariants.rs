@@ -144,6 +144,8 @@ database_tests! {
                 vec![("invoice_credit_applied", "", ""), ("invoice_credit_applied", "", "")]),
             ("UPDATE subscription SET credit_minor = credit_minor + 5", "UPDATE subscription SET credit_minor = credit_minor - 5",
                 vec![("credit_balance", "", "")]),
+            ("UPDATE subscription SET unpaid_credit_minor = unpaid_credit_minor + 1", "UPDATE subscription SET unpaid_credit_minor = unpaid_credit_minor - 1",
+                vec![("unpaid_credit", "0", "1")]),
             ("UPDATE subscription SET last_credit_entry_number = last_credit_entry_number + 1", "UPDATE subscription SET last_credit_entry_number = last_credit_entry_number - 1",
                 vec![("credit_entry_numbers", "", "")]),
             ("UPDATE credit_entry SET balance_minor = balance_minor + 1 WHERE number = 1", "UPDATE credit_entry SET balance_minor = balance_minor - 1 WHERE number = 1",

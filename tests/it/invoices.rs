@@ -29,6 +29,7 @@ fn said(invoice: &pb::Invoice) -> pb::Invoice {
         credit_applied_minor: 0,
         credited_minor: 0,
         given_back_minor: 0,
+        unpaid_credit_minor: 0,
         paid_minor: 0,
         due_minor: 0,
         close_time: None,

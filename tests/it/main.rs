@@ -53,6 +53,7 @@ mod stripe;
 mod stripe_payments;
 mod subscriptions;
 mod transfer;
+mod unpaid_credit;
 mod usage;
 mod watching;
 mod workspace;

@@ -12,7 +12,7 @@ use crate::billing::shown;
 use crate::billing::subscription::Status;
 use crate::entity::credit_entry::Cause;
 use crate::entity::invoice::{self, State};
-use crate::entity::{credit_note, payment};
+use crate::entity::{credit_note, payment, subscription};
 use crate::error::{Billing, Error};
 use crate::event::Change;
 use crate::id;
@@ -96,9 +96,14 @@ impl Account<'_> {
         }
         kept.row.paid_minor += paid.amount_minor;
         kept.changed = true;
+        let given_up = kept.row.state == State::Uncollectible;
         let currency_code = kept.row.currency.clone();
         let amount_minor = paid.amount_minor;
         self.changes.push(Change::PaymentSucceeded { payment_id, invoice_id, amount_minor, currency_code });
+        if given_up {
+            self.take_back(index, now)?;
+            self.apply_credit(now)?;
+        }
         self.close_if_paid(index, now);
         self.give_up_if_little(index, now)?;
         self.recover(now);
@@ -315,8 +320,7 @@ impl Account<'_> {
         let applied = row.credit_applied_minor;
         self.close(index, State::Void, now)?;
         if applied > 0 {
-            self.move_credit(applied, Cause::InvoiceVoided, row.invoice_id, None, now)?;
-            self.apply_credit(now)?;
+            self.return_credit(applied, Cause::InvoiceVoided, row.invoice_id, None, now)?;
         }
         self.recover(now);
         Ok(index)
@@ -376,11 +380,10 @@ impl Account<'_> {
 
     /// Closes an invoice that nobody will pay: as far as it is not paid, what it charged in advance cannot become credit.
     fn close(&mut self, index: usize, state: State, now: DateTime<Utc>) -> Result<(), Error> {
+        let left = self.invoices.get(index).and_then(|kept| self.left_of(&kept.row)).unwrap_or_default();
         let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
         let row = &kept.row;
-        let left = row.charged_minor.map(|charged| (charged - row.given_back_minor).max(0));
-        // Of one that an older version wrote, nobody knows what was given back of it: no other is to bear that.
-        let unpaid = left.map_or(0, |left| if state == State::Uncollectible { row.due_minor() } else { left });
+        let unpaid = if state == State::Uncollectible { row.due_minor() } else { left };
         kept.row.state = state;
         kept.row.closed_at = Some(now);
         kept.changed = true;
@@ -394,50 +397,49 @@ impl Account<'_> {
         // Nor is it asked for, if it was about to be.
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
         // What was paid of it, by money or by what was charged before, is worth what it was.
-        self.write_down(invoice_id, unpaid, left.unwrap_or_default(), now)
+        self.write_down(invoice_id, unpaid, left)?;
+        self.take_back(index, now)
     }
 
-    /// Makes what an invoice charged worth less, by a part of what is left of it. What of it was paid with credit that is lost is
-    /// worth nothing already; of that part, what others were paid with is worth less instead.
-    fn write_down(&mut self, invoice_id: Uuid, part: i64, left: i64, now: DateTime<Utc>) -> Result<(), Error> {
-        let agreement = &mut self.subscription.agreement;
-        let lost = agreement.lost.entry(invoice_id).or_default();
-        let good = (left - *lost).max(0);
-        let own = agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id);
-        if part < good {
-            return Ok(proration::write_down(own, part, good)?);
+    /// Makes what an invoice charged worth less, by a part of what is left of it.
+    fn write_down(&mut self, invoice_id: Uuid, part: i64, left: i64) -> Result<(), Error> {
+        let own = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id);
+        if part < left {
+            return Ok(proration::write_down(own, part, left)?);
         }
         own.for_each(Lot::write_off);
-        let beyond = part - good;
-        *lost -= beyond.min(*lost);
-        self.write_down_others(invoice_id, beyond, now)
+        Ok(())
     }
 
-    /// Writes down what other invoices charged, by what of it was paid with credit of an invoice that nobody pays; and, as far as that
-    /// is given back already and waits, what waits.
-    fn write_down_others(&mut self, invoice_id: Uuid, unpaid: i64, now: DateTime<Utc>) -> Result<(), Error> {
-        let lots = &mut self.subscription.agreement.lots;
-        let worth = |lot: &Lot| {
-            lot.tax
-                .map_or(Ok(lot.amount_minor), |tax| tax.rate.gross(lot.amount_minor, tax.tax_minor.unwrap_or_default()))
+    /// Takes back what became credit of an invoice that was given up, beyond what was paid of it: from the balance and, where that is
+    /// gone, from what will be given back. Once it is paid after all, the other way round.
+    fn take_back(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
+        let Some(left) = self.invoices.get(index).and_then(|kept| self.left_of(&kept.row)) else { return Ok(()) };
+        let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
+        let row = &mut kept.row;
+        let unpaid = if row.state == State::Uncollectible { (row.due_minor() - left).max(0) } else { 0 };
+        let before = std::mem::replace(&mut row.unpaid_credit_minor, unpaid);
+        kept.changed |= before != unpaid;
+        let invoice_id = row.invoice_id;
+        let Self { row: subscription::Model { credit_minor, unpaid_credit_minor, .. }, .. } = self;
+        let moved = if unpaid > before {
+            let taken = (unpaid - before).min(*credit_minor);
+            *unpaid_credit_minor += unpaid - before - taken;
+            -taken
+        } else {
+            let never_taken = (before - unpaid).min(*unpaid_credit_minor);
+            *unpaid_credit_minor -= never_taken;
+            before - unpaid - never_taken
         };
-        let mut others: Vec<&mut Lot> = lots.iter_mut().filter(|lot| lot.invoice_id != invoice_id).collect();
-        let before = others.iter().map(|lot| worth(lot)).collect::<Result<Vec<i64>, _>>()?;
-        let whole = money::sum(before.iter().copied())?;
-        if whole > 0 && unpaid > 0 {
-            proration::write_down(others.iter_mut().map(|lot| &mut **lot), unpaid.min(whole), whole)?;
-            // What each is worth less by it, so that nothing lowers it by that once more.
-            for (lot, before) in others.iter().zip(before) {
-                *self.subscription.agreement.lost.entry(lot.invoice_id).or_default() += before - worth(lot)?;
-            }
-        }
-        let waits = self.draft.iter().flat_map(|draft| &draft.lines).filter_map(|line| line.gives_back().transpose());
-        let waits = money::sum(waits.map(|waits| waits.map(|(_, amount)| amount)).collect::<Result<Vec<i64>, _>>()?)?;
-        let lost = (unpaid - whole).min(waits);
-        if lost > 0 {
-            self.add_lines(vec![Line::lost(lost, self.subscription.agreement.period)], now)?;
-        }
-        Ok(())
+        if moved == 0 { Ok(()) } else { self.move_credit(moved, Cause::InvoiceUncollectible, invoice_id, None, now) }
+    }
+
+    /// What is left of what an invoice charged, after all that was given back of it; none of one that an older version wrote: nobody
+    /// knows what was.
+    fn left_of(&self, row: &invoice::Model) -> Option<i64> {
+        let of_it = self.given_back.iter().filter(|(invoice_id, _)| *invoice_id == row.invoice_id);
+        let just_now: i64 = of_it.map(|(_, amount_minor)| amount_minor).sum();
+        Some((row.charged_minor? - row.given_back_minor - just_now).max(0))
     }
 
     /// Corrects an invoice by a credit note: what is due becomes less, and what is beyond that becomes credit or was paid back.
@@ -476,7 +478,10 @@ impl Account<'_> {
         }
         // What was credited of a charge is not there to be given back a second time; what nobody would pay is not there already.
         let written_off = if row.state == State::Uncollectible { row.due_minor() } else { 0 };
-        self.write_down(row.invoice_id, amount_minor - off_due_minor.min(written_off), left_minor - written_off, now)?;
+        let part = amount_minor - off_due_minor.min(written_off);
+        if part > 0 {
+            self.write_down(row.invoice_id, part, left_minor - written_off)?;
+        }
         self.given_back.push((row.invoice_id, amount_minor));
         // The tax of all notes together is that of what they credit.
         let tax_of = |credited: i64| money::share(row.tax_minor, credited.into(), i128::from(row.total_minor).max(1));
@@ -502,8 +507,7 @@ impl Account<'_> {
         });
         let rest = amount_minor - off_due_minor;
         if rest > 0 && outcome == credit_note::Outcome::CreditBalance {
-            self.move_credit(rest, Cause::CreditNote, row.invoice_id, Some(credit_note.credit_note_id), now)?;
-            self.apply_credit(now)?;
+            self.return_credit(rest, Cause::CreditNote, row.invoice_id, Some(credit_note.credit_note_id), now)?;
         }
         self.close_if_paid(index, now);
         self.give_up_if_little(index, now)?;

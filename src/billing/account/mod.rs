@@ -282,22 +282,35 @@ impl Account<'_> {
         Ok((!last).then(|| Line::carried("Carried over from the invoice before", fine, now)))
     }
 
+    /// What of the credit on these lines makes good what came from invoices that nobody paid.
+    fn made_good(&self, lines: &[Line]) -> Result<Option<Line>, Error> {
+        let credit = lines.iter().filter_map(|line| line.gives_back().transpose());
+        let credit = money::sum(credit.map(|back| back.map(|(_, amount)| amount)).collect::<Result<Vec<i64>, _>>()?)?;
+        let part = self.row.unpaid_credit_minor.min(credit);
+        Ok((part > 0).then(|| Line::made_good(part, self.subscription.agreement.period)))
+    }
+
     /// Opens the invoice that is being collected, if it has a line, and says which of `invoices` it is. Credit pays what it can
     /// of it; of one that comes to less than nothing, the rest becomes credit. What is too little to be collected waits for the
     /// next invoice, unless this is the last.
     fn finalize(&mut self, now: DateTime<Utc>, last: bool) -> Result<Option<usize>, Error> {
         let Some(mut draft) = self.draft.take() else { return Ok(None) };
+        let collected = draft.lines.len();
+        let made_good = self.made_good(&draft.lines)?;
+        let made_good_minor = made_good.as_ref().map_or(0, |line| line.amount_minor);
+        draft.lines.extend(made_good);
         let carried = self.carry_over(&mut draft, last, now)?;
         let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
         let applied = self.applicable(totals.total_minor);
         let due_minor = totals.total_minor - applied;
         let carries_all = carried.is_some() && totals.total_minor == 0;
         if !last && (carries_all || (1..self.grain().least_minor).contains(&due_minor)) {
-            draft.lines.truncate(draft.lines.len() - usize::from(carried.is_some()));
+            draft.lines.truncate(collected);
             self.draft = Some(draft);
             return Ok(None);
         }
         let charged = invoicing::charged(&draft.lines, self.treatment.as_ref())?;
+        self.row.unpaid_credit_minor -= made_good_minor;
         self.row.last_invoice_number += 1;
         let due_at = now + TimeDelta::days(self.catalogue.policy.payment_terms_days.into());
         let row = invoice::Model {
@@ -311,6 +324,7 @@ impl Account<'_> {
             total_minor: totals.total_minor,
             charged_minor: Some(charged.total_minor),
             given_back_minor: 0,
+            unpaid_credit_minor: 0,
             credit_applied_minor: applied,
             credited_minor: 0,
             paid_minor: 0,
@@ -376,6 +390,24 @@ impl Account<'_> {
         Ok(())
     }
 
+    /// Puts back into the balance what an invoice was paid with. What came from invoices that nobody paid is made good first.
+    fn return_credit(
+        &mut self,
+        amount_minor: i64,
+        cause: Cause,
+        invoice_id: Uuid,
+        credit_note_id: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.move_credit(amount_minor, cause, invoice_id, credit_note_id, now)?;
+        let made_good = self.row.unpaid_credit_minor.min(amount_minor);
+        if made_good > 0 {
+            self.row.unpaid_credit_minor -= made_good;
+            self.move_credit(-made_good, Cause::InvoiceUncollectible, invoice_id, None, now)?;
+        }
+        self.apply_credit(now)
+    }
+
     /// Pays what is open from the credit balance, the oldest first.
     fn apply_credit(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
         for index in 0..self.invoices.len() {
@@ -400,9 +432,11 @@ impl Account<'_> {
     /// When it would come to more than can be charged.
     pub fn foresee(&self, at: DateTime<Utc>) -> Result<Option<Foreseen>, Error> {
         let Some(draft) = &self.draft else { return Ok(None) };
-        let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
+        let mut lines = draft.lines.clone();
+        lines.extend(self.made_good(&lines)?);
+        let totals = invoicing::totals(&lines, self.treatment.as_ref())?;
         let credit_applied_minor = self.applicable(totals.total_minor);
-        Ok(Some(Foreseen { lines: draft.lines.clone(), totals, credit_applied_minor, at }))
+        Ok(Some(Foreseen { lines, totals, credit_applied_minor, at }))
     }
 
     /// The next invoice, as it stands: what waits, and what the next period costs, but for what will be used.

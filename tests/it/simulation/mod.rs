@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::harness::billing::{add_on, amounts, moment, plan, seats};
+use crate::harness::chance::Chance;
 use crate::harness::person::{Person, answer};
 use crate::harness::world::{Setup, World};
 use crate::harness::{Backend, database_tests};
@@ -40,39 +41,6 @@ const HOUR: Time = 3_600 * SECOND;
 
 /// How many organizations are seen to at a time.
 const AT_ONCE: usize = 8;
-
-/// Chance that is the same each time (SplitMix64).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From `least` to `most`, both among them.
-    fn of(&mut self, least: i64, most: i64) -> i64 {
-        let many = u64::try_from(most - least + 1).expect("not nothing");
-        least + i64::try_from(self.next() % many).expect("a small number")
-    }
-
-    /// True so many times of a hundred.
-    fn percent(&mut self, percent: i64) -> bool {
-        self.of(0, 99) < percent
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.next() % u64::try_from(of.len()).expect("a few")).expect("a few")]
-    }
-
-    fn request_id(&mut self) -> String {
-        let bytes = (u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
-    }
-}
 
 /// How somebody pays.
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +116,7 @@ fn state(standing: Standing) -> InvoiceState {
 fn frozen(invoice: &pb::Invoice) -> pb::Invoice {
     pb::Invoice {
         state: 0,
+        unpaid_credit_minor: 0,
         credit_applied_minor: 0,
         credited_minor: 0,
         given_back_minor: 0,
@@ -160,11 +129,16 @@ fn frozen(invoice: &pb::Invoice) -> pb::Invoice {
     }
 }
 
-/// An outcome but for the id of the invoice, which a preview cannot know.
+/// An outcome but for the ids of invoices, which a preview cannot know: its own, and that of a renewal that is due by now.
 fn nameless(outcome: Option<pb::ChangeOutcome>) -> pb::ChangeOutcome {
     let mut outcome = outcome.expect("an outcome");
-    if let Some(invoice) = outcome.invoice.as_mut() {
+    let invoices = [outcome.invoice.as_mut(), outcome.next_invoice.as_mut()].into_iter().flatten();
+    let lines = invoices.flat_map(|invoice| {
         invoice.invoice_id.clear();
+        &mut invoice.lines
+    });
+    for line in lines.chain(&mut outcome.lines).filter(|line| !line.credited_invoice_id.is_empty()) {
+        line.credited_invoice_id = "one".into();
     }
     outcome
 }
@@ -221,7 +195,7 @@ impl Simulated {
             (terms.plan.id, terms.price.currency, length),
         );
         self.same("seats", found.seats, model.seats());
-        self.same("credit", found.credit_balance_minor, model.credit);
+        self.same("credit", (found.credit_balance_minor, found.unpaid_credit_minor), (model.credit, model.owed_back));
         let add_ons = |add_ons: &[model::Held]| -> Vec<(String, i64)> {
             add_ons.iter().map(|held| (held.add_on.id.to_owned(), held.quantity)).collect()
         };
@@ -554,7 +528,10 @@ impl Simulated {
 
     /// Pays what is open: in time, in parts, late, or hardly ever.
     async fn pays(&mut self, now: Time) {
-        let open = |invoice: &Invoice| invoice.standing == Standing::Open && invoice.due() > 0;
+        // Now and then also what was given up.
+        let given_up = self.chance.percent(10);
+        let standing = if given_up { Standing::Uncollectible } else { Standing::Open };
+        let open = |invoice: &Invoice| invoice.standing == standing && invoice.due() > 0;
         let Some(index) = self.account.invoices.iter().position(open) else { return };
         let invoice = &self.account.invoices[index];
         let (age, due) = ((now - invoice.made) / DAY, invoice.due());
@@ -566,7 +543,7 @@ impl Simulated {
         if !pays {
             return;
         }
-        let fails = self.chance.percent(fails);
+        let fails = self.chance.percent(fails) && !given_up;
         let amount = if self.chance.percent(parts) && due > 1 { self.chance.of(1, due - 1) } else { due };
         self.notes(now, ("pays", index + 1, amount, due, !fails));
         let state = if fails { pb::PaymentState::Failed } else { pb::PaymentState::Succeeded };

@@ -197,7 +197,7 @@ pub(super) struct Line {
     back: Option<(Rate, i64, usize)>,
 }
 
-/// Gives back what was lost: it is of no invoice.
+/// Makes good what was given back of one that nobody paid: it is of no invoice itself.
 const NOBODY: usize = usize::MAX;
 
 /// Something charged in advance, as far as it is not given back.
@@ -234,8 +234,8 @@ pub(super) struct Invoice {
     /// What it charged, tax and all, and what is left of that after all that was given back of it.
     charge: i64,
     left: i64,
-    /// What of it was paid by credit that was lost.
-    lost: i64,
+    /// What was given back of it that nobody had paid, of one that was given up.
+    pub(super) owed_back: i64,
     pub(super) applied: i64,
     /// What credit notes took off what was due, and what they came to.
     pub(super) credited: i64,
@@ -324,6 +324,8 @@ pub(super) struct Account {
     waiting: Vec<Line>,
     pub(super) invoices: Vec<Invoice>,
     pub(super) credit: i64,
+    /// What credit to come makes good first.
+    pub(super) owed_back: i64,
     /// The invoice that credit pays before all others.
     first: Option<usize>,
     pub(super) rate: Option<Rate>,
@@ -357,6 +359,7 @@ impl Account {
             waiting: Vec::new(),
             invoices: Vec::new(),
             credit: 0,
+            owed_back: 0,
             first: None,
             rate: None,
             currency: None,
@@ -646,7 +649,15 @@ impl Account {
         if self.waiting.is_empty() {
             return None;
         }
-        let lines = std::mem::take(&mut self.waiting);
+        let mut lines = std::mem::take(&mut self.waiting);
+        let backs = lines.iter().filter_map(|line| line.back.map(|back| (line.amount, back)));
+        let backs: i64 = backs.map(|(amount, ((_, included), tax, _))| -amount - if included { 0 } else { tax }).sum();
+        let made_good = self.owed_back.min(backs);
+        if made_good > 0 {
+            self.owed_back -= made_good;
+            let back = Some(((0, false), 0, NOBODY));
+            lines.push(Line { item: Item::Plan, amount: made_good, span: self.period, back });
+        }
         let own: i64 = lines.iter().filter(|line| line.back.is_none()).map(|line| line.amount).sum();
         let (own_rate, own_included) = self.rate.unwrap_or((0, false));
         let whole = if own_included { 1_000_000 + own_rate } else { 1_000_000 };
@@ -689,7 +700,7 @@ impl Account {
             total,
             charge,
             left: charge,
-            lost: 0,
+            owed_back: 0,
             applied,
             credited,
             noted,
@@ -871,6 +882,9 @@ impl Account {
             }
             state.set(Held { quantity: *quantity, ..held });
         }
+        if self.currency.is_some_and(|currency| currency != price.currency) && state.is_paid() {
+            return Err("CURRENCY_FIXED");
+        }
         Ok(state)
     }
 
@@ -898,11 +912,7 @@ impl Account {
             .or_else(|| find(wish.currency, Some(months)))
             .or_else(|| find(wish.currency, wish.months))
             .ok_or("PLAN_NOT_FOUND")?;
-        let terms = Terms { plan, price };
-        if self.currency.is_some_and(|currency| currency != price.currency) && !terms.is_free() {
-            return Err("CURRENCY_FIXED");
-        }
-        Ok(terms)
+        Ok(Terms { plan, price })
     }
 
     /// Changes the subscription: the lines of the change, and the invoice that it makes.
@@ -1142,6 +1152,10 @@ impl Account {
 
     pub(super) fn pay(&mut self, index: usize, amount: i64, now: Time) {
         self.invoices[index].paid += amount;
+        if self.invoices[index].standing == Standing::Uncollectible {
+            self.owe_back(index);
+            self.use_credit(now);
+        }
         self.close_if_paid(index);
         self.recover(now);
         self.catch_up(now);
@@ -1188,51 +1202,48 @@ impl Account {
         self.waiting = waiting;
         let invoice = &mut self.invoices[index];
         invoice.standing = standing;
-        if standing == Standing::Void {
-            self.credit += std::mem::take(&mut invoice.applied);
-        }
+        let applied = if standing == Standing::Void { std::mem::take(&mut invoice.applied) } else { 0 };
         // What nobody paid cannot be given back; what was paid of one that is given up can.
         let (unpaid, left) = (invoice.due(), invoice.left.max(0));
         self.lose(index, if standing == Standing::Uncollectible { unpaid } else { left }, left);
-        if standing == Standing::Void {
-            self.use_credit(now);
+        self.owe_back(index);
+        if applied > 0 {
+            self.comes_back(applied, now);
         }
         self.recover(now);
     }
 
-    /// What an invoice charged is worth less by a part of what is left of it. A share of that is lost already, being paid with
-    /// credit of an invoice that nobody paid: what others charged bears it then, as all that is beyond what is there.
+    /// What an invoice charged is worth less by a part of what is left of it.
     fn lose(&mut self, index: usize, part: i64, left: i64) {
-        let lost = self.invoices[index].lost;
-        let there = (left - lost).max(0);
-        let kept = (there - part).max(0);
-        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), kept, there);
-        let beyond = (part - there).max(0);
-        self.invoices[index].lost -= beyond.min(lost);
-        let on_top =
-            |charged: &Charged| if charged.rate.is_some_and(|(_, included)| included) { 0 } else { charged.tax };
-        let others = self.charged.iter().filter(|charged| charged.invoice != index);
-        let whole: i64 = others.map(|charged| charged.amount + on_top(charged)).sum();
-        if beyond > 0 && whole > 0 {
-            let before: Vec<i64> = self.charged.iter().map(|charged| charged.amount + on_top(charged)).collect();
-            let others = self.charged.iter_mut().filter(|charged| charged.invoice != index);
-            lower(others, whole - beyond.min(whole), whole);
-            for (charged, before) in self.charged.iter().zip(before) {
-                if let Some(invoice) = self.invoices.get_mut(charged.invoice) {
-                    invoice.lost += before - charged.amount - on_top(charged);
-                }
-            }
+        let kept = (left - part).max(0);
+        lower(self.charged.iter_mut().filter(|charged| charged.invoice == index), kept, left);
+    }
+
+    /// Of one that is given up, what was given back beyond what anybody paid is owed back: by the balance, then by credit to come.
+    fn owe_back(&mut self, index: usize) {
+        let invoice = &mut self.invoices[index];
+        let owed = match invoice.standing {
+            Standing::Uncollectible => (invoice.due() - invoice.left.max(0)).max(0),
+            _ => 0,
+        };
+        let more = owed - std::mem::replace(&mut invoice.owed_back, owed);
+        if more > 0 {
+            let from_balance = self.credit.min(more);
+            self.credit -= from_balance;
+            self.owed_back += more - from_balance;
+        } else {
+            let still_owed = self.owed_back.min(-more);
+            self.owed_back -= still_owed;
+            self.credit += -more - still_owed;
         }
-        // What is given back already and waits is worth less by the rest.
-        let backs =
-            self.waiting.iter().filter_map(|line| line.back.filter(|back| back.2 != NOBODY).map(|back| (line, back)));
-        let waits: i64 =
-            backs.map(|(line, ((_, included), tax, _))| -line.amount - if included { 0 } else { tax }).sum();
-        let lost = (beyond - whole).min(waits);
-        if lost > 0 {
-            let back = Some(((0, false), 0, NOBODY));
-            self.waiting.push(Line { item: Item::Plan, amount: lost, span: self.period, back });
-        }
+    }
+
+    /// What paid an invoice comes back.
+    fn comes_back(&mut self, amount: i64, now: Time) {
+        let kept = (amount - self.owed_back).max(0);
+        self.owed_back -= amount - kept;
+        self.credit += kept;
+        self.use_credit(now);
     }
 
     /// Corrects an invoice: what was charged by it is worth less by the same part.
@@ -1247,8 +1258,7 @@ impl Account {
         invoice.left -= amount;
         self.lose(index, amount - off_due.min(gone), left - gone);
         if to_balance && amount > off_due {
-            self.credit += amount - off_due;
-            self.use_credit(now);
+            self.comes_back(amount - off_due, now);
         }
         self.close_if_paid(index);
         self.recover(now);
