@@ -3,7 +3,7 @@
 -- How much of it is still to be made good; it is never asked for.
 ALTER TABLE subscription ADD COLUMN unpaid_credit_minor bigint NOT NULL DEFAULT 0
     CONSTRAINT subscription_unpaid_credit_not_negative CHECK (unpaid_credit_minor >= 0);
--- How much of it is of this invoice, until that is paid after all.
+-- How much came from this invoice, made good or not, until it is paid after all.
 ALTER TABLE invoice ADD COLUMN unpaid_credit_minor bigint NOT NULL DEFAULT 0
     CONSTRAINT invoice_unpaid_credit_not_negative CHECK (unpaid_credit_minor >= 0);
 
@@ -26,6 +26,9 @@ ALTER TABLE invoice ADD COLUMN unpaid_credit_minor bigint NOT NULL DEFAULT 0
 {sqlite}     CONSTRAINT credit_entry_cause_known CHECK (
 {sqlite}         cause IN ('negative_invoice', 'applied', 'invoice_voided', 'credit_note', 'overpaid', 'invoice_uncollectible'))
 {sqlite} );
-{sqlite} INSERT INTO credit_entry_anew SELECT * FROM credit_entry;
+{sqlite} INSERT INTO credit_entry_anew
+{sqlite}     (organization_id, number, amount_minor, balance_minor, currency, cause, invoice_id, credit_note_id, occurred_at)
+{sqlite}     SELECT organization_id, number, amount_minor, balance_minor, currency, cause, invoice_id, credit_note_id, occurred_at
+{sqlite}     FROM credit_entry;
 {sqlite} DROP TABLE credit_entry;
 {sqlite} ALTER TABLE credit_entry_anew RENAME TO credit_entry;

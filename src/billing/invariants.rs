@@ -187,6 +187,7 @@ async fn money(
     let given_back = by_invoice(given_back.into_iter());
     let finalized: HashSet<Uuid> =
         invoices.iter().filter(|row| row.state != State::Draft).map(|row| row.invoice_id).collect();
+    // What is of no invoice was carried over from or to another, and then for no time, or makes good unpaid credit.
     let makes_good = |line: &&invoice_line::Model| {
         let of_none = line.credited_invoice_id.is_none() && line.returned_tax_minor.is_some();
         of_none && line.period_start < line.period_end && line.amount_minor > 0 && finalized.contains(&line.invoice_id)

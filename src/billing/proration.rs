@@ -113,8 +113,8 @@ impl Line {
 
     /// What of the credit on the same invoice makes good what came from one that nobody paid.
     #[must_use]
-    pub fn made_good(amount_minor: i64, period: Span) -> Self {
-        Self::untaxed("Credit of an invoice that was not paid", amount_minor, period)
+    pub fn making_good(amount_minor: i64, period: Span) -> Self {
+        Self::untaxed("Credit taken back: an invoice was not paid", amount_minor, period)
     }
 
     /// What is taxed where it was charged.

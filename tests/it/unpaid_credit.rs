@@ -77,7 +77,7 @@ database_tests! {
         assert_eq!((amounts(&foreseen.lines), foreseen.total_minor), (amounts(&made.lines), made.total_minor));
         let credit = made.lines[0].amount_minor;
         assert_eq!((amounts(&made.lines), made.total_minor), (vec![credit, -credit], 0));
-        assert_eq!(made.lines[1].description, "Credit of an invoice that was not paid");
+        assert_eq!(made.lines[1].description, "Credit taken back: an invoice was not paid");
         assert_eq!(balance(&ann).await, (0, 4_000 + credit));
         // What waits shows it as well, and the rest of the credit pays.
         let to_business = pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..plan("business") };
@@ -103,6 +103,27 @@ database_tests! {
         let (given_up, open) = (ann.invoice(&given_up.invoice_id).await, ann.invoice(&open.invoice_id).await);
         assert_eq!((given_up.state(), given_up.unpaid_credit_minor), (InvoiceState::Paid, 0));
         assert_eq!((open.credit_applied_minor, balance(&ann).await), (4_000, (0, 0)));
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn what_is_undone_while_nobody_has_paid_it_pays_itself_and_nothing_is_asked_for(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, first, _) = owes_back(&world).await;
+        service.pays(&first).await;
+        let more = ann.changes(seats_now(12)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        let undone = ann.changes(seats_now(8)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        assert_eq!((amounts(&undone.lines), undone.total_minor), (vec![-4_000], -4_000));
+        assert_eq!((ann.invoice(&more.invoice_id).await.state(), balance(&ann).await), (InvoiceState::Paid, (0, 4_000)));
+        // Where it waits for that, it pays what is given up as well, so that nothing is.
+        let more = ann.changes(seats_now(9)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        ann.changes(seats_at_once(8)).await.unwrap();
+        let paid = service.gives_up(&ann.invoice(&more.invoice_id).await).await.unwrap();
+        assert_eq!((paid.state(), paid.credit_applied_minor, balance(&ann).await), (InvoiceState::Paid, 1_000, (0, 4_000)));
+        // An upgrade costs what it costs, less what was paid of the plan before beyond what it makes good.
+        let upgraded = ann.changes(plan_now("business", 20)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        assert_eq!((upgraded.total_minor, balance(&ann).await), (10_000 - 5_000 + 4_000, (0, 0)));
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }

@@ -96,12 +96,12 @@ impl Account<'_> {
         }
         kept.row.paid_minor += paid.amount_minor;
         kept.changed = true;
-        let given_up = kept.row.state == State::Uncollectible;
+        let given_up = Some(kept.row.unpaid_credit_minor).filter(|_| kept.row.state == State::Uncollectible);
         let currency_code = kept.row.currency.clone();
         let amount_minor = paid.amount_minor;
         self.changes.push(Change::PaymentSucceeded { payment_id, invoice_id, amount_minor, currency_code });
-        if given_up {
-            self.take_back(index, now)?;
+        if let Some(unpaid_credit) = given_up {
+            self.take_back(index, unpaid_credit, now)?;
             self.apply_credit(now)?;
         }
         self.close_if_paid(index, now);
@@ -334,22 +334,27 @@ impl Account<'_> {
     /// When it is not open.
     pub fn give_up(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
-        let lines = self.take_credit_of(row.invoice_id);
+        let index = self.settle_by_itself(index, now)?;
+        if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
+            self.close(index, State::Uncollectible, now)?;
+            self.recover(now);
+        }
+        Ok(index)
+    }
+
+    /// Has what waits to be given back of an invoice become credit, by an invoice of its own, and says where that one stands then.
+    fn settle_by_itself(&mut self, index: usize, now: DateTime<Utc>) -> Result<usize, Error> {
         // It is the first that its own credit pays.
         let kept = self.invoices.remove(index);
+        let lines = self.take_credit_of(kept.row.invoice_id);
         self.invoices.insert(0, kept);
-        let index = 0;
         if !lines.is_empty() {
             let (waits, invoice_id) = (self.draft.take(), self.next_invoice_id);
             self.draft = Some(Draft { invoice_id, lines, created_at: now, changed: true });
             self.finalize(now, true)?;
             self.draft = waits;
         }
-        if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
-            self.close(index, State::Uncollectible, now)?;
-            self.recover(now);
-        }
-        Ok(index)
+        Ok(0)
     }
 
     /// Takes what gives back of an invoice off the one that is being collected.
@@ -368,6 +373,17 @@ impl Account<'_> {
         taken
     }
 
+    /// Has what waits to be given back of each open invoice pay that one first.
+    pub(super) fn settle_each(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
+        let open = self.invoices.iter().filter(|kept| kept.row.state == State::Open);
+        for invoice_id in open.map(|kept| kept.row.invoice_id).collect::<Vec<_>>() {
+            if let Some(index) = self.invoices.iter().position(|kept| kept.row.invoice_id == invoice_id) {
+                self.settle_by_itself(index, now)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives up everything that is open.
     pub(super) fn write_off(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
         for index in 0..self.invoices.len() {
@@ -378,9 +394,10 @@ impl Account<'_> {
         Ok(())
     }
 
-    /// Closes an invoice that nobody will pay: as far as it is not paid, what it charged in advance cannot become credit.
+    /// Closes an invoice that nobody will pay: as far as it is not paid, what it charged in advance cannot become credit, and what of
+    /// it has is taken back.
     fn close(&mut self, index: usize, state: State, now: DateTime<Utc>) -> Result<(), Error> {
-        let left = self.invoices.get(index).and_then(|kept| self.left_of(&kept.row)).unwrap_or_default();
+        let left = self.invoices.get(index).map_or(0, |kept| self.left_of(&kept.row));
         let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
         let row = &kept.row;
         let unpaid = if state == State::Uncollectible { row.due_minor() } else { left };
@@ -398,10 +415,10 @@ impl Account<'_> {
         self.payments.retain(|payment| payment.invoice_id != invoice_id);
         // What was paid of it, by money or by what was charged before, is worth what it was.
         self.write_down(invoice_id, unpaid, left)?;
-        self.take_back(index, now)
+        self.take_back(index, i64::MAX, now)
     }
 
-    /// Makes what an invoice charged worth less, by a part of what is left of it.
+    /// Makes what an invoice charged worth less, by a part of what is left of it; nothing, where that is all.
     fn write_down(&mut self, invoice_id: Uuid, part: i64, left: i64) -> Result<(), Error> {
         let own = self.subscription.agreement.lots.iter_mut().filter(|lot| lot.invoice_id == invoice_id);
         if part < left {
@@ -412,12 +429,19 @@ impl Account<'_> {
     }
 
     /// Takes back what became credit of an invoice that was given up, beyond what was paid of it: from the balance and, where that is
-    /// gone, from what will be given back. Once it is paid after all, the other way round.
-    fn take_back(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
-        let Some(left) = self.invoices.get(index).and_then(|kept| self.left_of(&kept.row)) else { return Ok(()) };
+    /// gone, from what will be given back. Once it is paid after all, the other way round: `most` is what it is at most then.
+    fn take_back(&mut self, index: usize, most: i64, now: DateTime<Utc>) -> Result<(), Error> {
+        let found = self.invoices.get(index).filter(|kept| kept.row.charged_minor.is_some());
+        let Some((left, given_back)) = found.map(|kept| (self.left_of(&kept.row), self.given_back_of(&kept.row)))
+        else {
+            // Of one that an older version wrote, nobody knows what was given back of it.
+            return Ok(());
+        };
         let Some(kept) = self.invoices.get_mut(index) else { return Ok(()) };
         let row = &mut kept.row;
-        let unpaid = if row.state == State::Uncollectible { (row.due_minor() - left).max(0) } else { 0 };
+        let unpaid = if row.state == State::Uncollectible { row.due_minor() - left } else { 0 };
+        // What was carried over to it came from no credit.
+        let unpaid = unpaid.min(given_back).clamp(0, most);
         let before = std::mem::replace(&mut row.unpaid_credit_minor, unpaid);
         kept.changed |= before != unpaid;
         let invoice_id = row.invoice_id;
@@ -427,19 +451,24 @@ impl Account<'_> {
             *unpaid_credit_minor += unpaid - before - taken;
             -taken
         } else {
-            let never_taken = (before - unpaid).min(*unpaid_credit_minor);
-            *unpaid_credit_minor -= never_taken;
-            before - unpaid - never_taken
+            let still_owed = (before - unpaid).min(*unpaid_credit_minor);
+            *unpaid_credit_minor -= still_owed;
+            before - unpaid - still_owed
         };
         if moved == 0 { Ok(()) } else { self.move_credit(moved, Cause::InvoiceUncollectible, invoice_id, None, now) }
     }
 
-    /// What is left of what an invoice charged, after all that was given back of it; none of one that an older version wrote: nobody
-    /// knows what was.
-    fn left_of(&self, row: &invoice::Model) -> Option<i64> {
+    /// What is left of what an invoice charged, after all that was given back of it. Of one that an older version wrote, all of it is
+    /// taken to be.
+    fn left_of(&self, row: &invoice::Model) -> i64 {
+        let left = row.charged_minor.map(|charged| charged - self.given_back_of(row));
+        left.unwrap_or(row.total_minor - row.credited_minor).max(0)
+    }
+
+    /// What was given back of an invoice, now and before.
+    fn given_back_of(&self, row: &invoice::Model) -> i64 {
         let of_it = self.given_back.iter().filter(|(invoice_id, _)| *invoice_id == row.invoice_id);
-        let just_now: i64 = of_it.map(|(_, amount_minor)| amount_minor).sum();
-        Some((row.charged_minor? - row.given_back_minor - just_now).max(0))
+        row.given_back_minor + of_it.map(|(_, amount_minor)| amount_minor).sum::<i64>()
     }
 
     /// Corrects an invoice by a credit note: what is due becomes less, and what is beyond that becomes credit or was paid back.

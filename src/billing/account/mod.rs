@@ -9,6 +9,8 @@ mod load;
 mod save;
 mod steps;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -282,12 +284,22 @@ impl Account<'_> {
         Ok((!last).then(|| Line::carried("Carried over from the invoice before", fine, now)))
     }
 
-    /// What of the credit on these lines makes good what came from invoices that nobody paid.
+    /// What of the credit on these lines makes good what came from invoices that nobody paid. What is given back of an invoice that is
+    /// open pays that first: else nobody would be asked for the unpaid credit itself, but for this invoice instead.
     fn made_good(&self, lines: &[Line]) -> Result<Option<Line>, Error> {
-        let credit = lines.iter().filter_map(|line| line.gives_back().transpose());
-        let credit = money::sum(credit.map(|back| back.map(|(_, amount)| amount)).collect::<Result<Vec<i64>, _>>()?)?;
-        let part = self.row.unpaid_credit_minor.min(credit);
-        Ok((part > 0).then(|| Line::made_good(part, self.subscription.agreement.period)))
+        let mut credit: BTreeMap<Uuid, i64> = BTreeMap::new();
+        for line in lines {
+            if let Some((invoice_id, amount_minor)) = line.gives_back()? {
+                let sum = credit.entry(invoice_id).or_default();
+                *sum = money::sum([*sum, amount_minor])?;
+            }
+        }
+        for kept in self.invoices.iter().filter(|kept| kept.row.state == State::Open) {
+            credit.entry(kept.row.invoice_id).and_modify(|amount_minor| *amount_minor -= kept.row.due_minor());
+        }
+        let free = money::sum(credit.into_values().filter(|amount_minor| *amount_minor > 0))?;
+        let part = self.row.unpaid_credit_minor.min(free);
+        Ok((part > 0).then(|| Line::making_good(part, self.subscription.agreement.period)))
     }
 
     /// Opens the invoice that is being collected, if it has a line, and says which of `invoices` it is. Credit pays what it can

@@ -36,6 +36,9 @@ impl Account<'_> {
             Due::DunningEnd => {
                 let closed = self.subscription.clone();
                 self.settle_usage(&closed, now, now)?;
+                if self.catalogue.policy.dunning_end == DunningEnd::WriteOff {
+                    self.settle_each(now)?;
+                }
                 self.end("dunning", now, now)?;
                 if self.catalogue.policy.dunning_end == DunningEnd::WriteOff {
                     self.write_off(now)?;

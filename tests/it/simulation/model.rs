@@ -650,9 +650,17 @@ impl Account {
             return None;
         }
         let mut lines = std::mem::take(&mut self.waiting);
-        let backs = lines.iter().filter_map(|line| line.back.map(|back| (line.amount, back)));
-        let backs: i64 = backs.map(|(amount, ((_, included), tax, _))| -amount - if included { 0 } else { tax }).sum();
-        let made_good = self.owed_back.min(backs);
+        let mut free = vec![0; self.invoices.len()];
+        for line in &lines {
+            if let Some(((_, included), tax, of)) = line.back {
+                free[of] -= line.amount + if included { 0 } else { tax };
+            }
+        }
+        // What is given back of an open one pays that.
+        for (free, invoice) in free.iter_mut().zip(&self.invoices) {
+            *free = (*free - if invoice.standing == Standing::Open { invoice.due() } else { 0 }).max(0);
+        }
+        let made_good = self.owed_back.min(free.into_iter().sum());
         if made_good > 0 {
             self.owed_back -= made_good;
             let back = Some(((0, false), 0, NOBODY));
