@@ -9,6 +9,7 @@ use crate::billing::catalogue::Catalogue;
 use crate::billing::provider::Provider;
 use crate::clock::Clock;
 use crate::database::Database;
+use crate::delivery::mail::Mail;
 use crate::dns::Dns;
 use crate::event::feed::Feed;
 use crate::lanes::Lanes;
@@ -35,6 +36,8 @@ pub struct App {
     pub invitation_lifetime: TimeDelta,
     /// How long the log of events goes back; to its beginning when absent.
     pub event_lifetime: Option<TimeDelta>,
+    /// How e-mail is sent; not at all when absent.
+    pub mail: Option<Mail>,
     /// What is measured.
     pub metrics: Metrics,
     /// Who watches what happens.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lettre::Address;
+use lettre::message::Mailbox;
 use uuid::Uuid;
 
 use crate::auth::caller::CallerReader;
@@ -14,6 +16,9 @@ use crate::auth::token::{TokenSettings, TokenSettingsError, TokenVerifier};
 use crate::billing::provider::stripe::webhook::Secret;
 use crate::billing::provider::{Provider, stripe};
 use crate::database::DatabaseSettings;
+use crate::delivery::mail::post::{Post, Sender};
+use crate::delivery::mail::templates::Templates;
+use crate::delivery::mail::{Mail, TOKEN};
 use crate::dns::Dns;
 use crate::telemetry::LogFormat;
 use crate::transfer::format::MANUAL as MANUAL_OF_FORMAT;
@@ -111,6 +116,9 @@ pub struct Serve {
     /// Who collects what is due.
     #[command(flatten)]
     pub payment: Payment,
+    /// E-mail.
+    #[command(flatten)]
+    pub mail: MailSettings,
     /// Who callers are.
     #[command(flatten)]
     pub identity: Identity,
@@ -226,6 +234,73 @@ impl Payment {
         settings.base_url.clone_from(&self.stripe_url);
         let secrets = self.stripe_webhook_secrets.iter().map(|secret| secret.clone().into()).collect();
         Ok((Provider::Stripe(stripe::Stripe::new(&settings)?), secrets))
+    }
+}
+
+/// E-mail.
+#[derive(Debug, Args)]
+pub struct MailSettings {
+    /// Who sends e-mail: smtps://USER:PASSWORD@HOST:PORT, or smtp://HOST:PORT with ?tls=required for STARTTLS; folder:PATH, into which
+    /// letters are written as .eml files that nobody sends; off, where the caller delivers the tokens of invitations. The same on
+    /// all servers of a database.
+    #[arg(
+        long,
+        env = "TENANTRY_MAIL",
+        default_value = "folder:tenantry-mail",
+        hide_env_values = true,
+        value_name = "WHO"
+    )]
+    pub mail: Sender,
+    /// A file with the certificate, in PEM, of the authority that vouches for the SMTP server, besides the public ones.
+    #[arg(long, env = "TENANTRY_MAIL_CA")]
+    pub mail_ca: Option<PathBuf>,
+    /// From whom e-mail is: `Product <address>`, with the name of the product.
+    #[arg(long, env = "TENANTRY_MAIL_FROM")]
+    pub mail_from: Option<Mailbox>,
+    /// The page of the product on which invitations are accepted, with {token} where the token goes.
+    #[arg(long, env = "TENANTRY_INVITATION_URL")]
+    pub invitation_url: Option<String>,
+    /// The language of e-mail to organizations that chose none: en, nl, or a folder of TENANTRY_MAIL_TEMPLATES.
+    #[arg(long, env = "TENANTRY_MAIL_LANGUAGE", default_value = "en")]
+    pub mail_language: String,
+    /// A folder of templates of your own: LANGUAGE/KIND.txt, whose first line is `Subject: …`, and LANGUAGE/KIND.html, in the language
+    /// of Jinja. Those that come along are in src/delivery/mail/templates of the repository.
+    #[arg(long, env = "TENANTRY_MAIL_TEMPLATES")]
+    pub mail_templates: Option<PathBuf>,
+}
+
+impl MailSettings {
+    /// How e-mail is sent; nothing where none is.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be sent as it is set, or letters could not be written.
+    pub fn open(&self) -> anyhow::Result<Option<Mail>> {
+        // What would be wrong once e-mail is on is wrong now.
+        let templates = Templates::load(self.mail_templates.as_deref())?;
+        let language = self.mail_language.clone();
+        anyhow::ensure!(
+            templates.has(&language),
+            "TENANTRY_MAIL_LANGUAGE is {language:?}, in which there are no letters: there are {}",
+            templates.languages()
+        );
+        let Some(post) = Post::open(&self.mail, self.mail_ca.as_deref())? else { return Ok(None) };
+        let (from, url) = (self.mail_from.clone(), self.invitation_url.clone());
+        let (from, invitation_url) = if let Sender::Smtp(_) = self.mail {
+            let from = from.context("e-mail by SMTP needs TENANTRY_MAIL_FROM: `Product <address>`")?;
+            (from, url.context("e-mail by SMTP needs TENANTRY_INVITATION_URL: where invitations are accepted")?)
+        } else {
+            // Nobody gets these; who tries the service out sees what there would be.
+            let nobody =
+                Address::new("no-reply", "localhost").map(|address| Mailbox::new(Some("Tenantry".into()), address))?;
+            (from.unwrap_or(nobody), url.unwrap_or_else(|| format!("http://localhost:3000/invitation?token={TOKEN}")))
+        };
+        let is_link = invitation_url.starts_with("https://") || invitation_url.starts_with("http://");
+        anyhow::ensure!(
+            is_link && invitation_url.contains(TOKEN),
+            "TENANTRY_INVITATION_URL must be an http or https URL with {TOKEN} in it, where the token of the invitation goes"
+        );
+        Ok(Some(Mail { post, from, templates, invitation_url, language }))
     }
 }
 

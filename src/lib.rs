@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod deadline;
+pub mod delivery;
 pub mod deployment;
 pub mod dns;
 pub mod email;

@@ -88,6 +88,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let database = Database::connect(&settings.database.settings()).await?;
     database.migrate().await?;
     deployment::check(&database, &policy).await?;
+    let mail = settings.mail.open()?;
     announce(&settings, &policy, &callers);
     if settings.reflection {
         // Without it grpcurl would need the protos.
@@ -107,6 +108,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         provider,
         invitation_lifetime,
         event_lifetime: settings.event_lifetime(),
+        mail,
         metrics: Metrics::default(),
         feed: Feed::default(),
     });
@@ -134,6 +136,7 @@ fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader) {
         plans = settings.plans.as_deref().unwrap_or("embedded"),
         identity,
         payment = ?settings.payment.payment_provider,
+        mail = ?settings.mail.mail,
         "starting"
     );
     if settings.clock == ClockKind::Manual {

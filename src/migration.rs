@@ -11,7 +11,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every migration, oldest first. Never changed once released; only added to.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "foundation", include_str!("../migrations/0001_foundation.sql")),
     (2, "products", include_str!("../migrations/0002_products.sql")),
     (3, "search", include_str!("../migrations/0003_search.sql")),
@@ -22,6 +22,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "event_origin", include_str!("../migrations/0008_event_origin.sql")),
     (9, "event_positions", include_str!("../migrations/0009_event_positions.sql")),
     (10, "unpaid_credit", include_str!("../migrations/0010_unpaid_credit.sql")),
+    (11, "mail", include_str!("../migrations/0011_mail.sql")),
 ];
 
 /// Brings the database behind `connection` to the newest schema.

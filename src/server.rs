@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::deadline::DeadlineLayer;
 use crate::error::Error;
 use crate::pb::billing_service_server::BillingServiceServer;
+use crate::pb::delivery_service_server::DeliveryServiceServer;
 use crate::pb::event_service_server::EventServiceServer;
 use crate::pb::membership_service_server::MembershipServiceServer;
 use crate::pb::monitoring_service_server::MonitoringServiceServer;
@@ -35,7 +36,7 @@ use crate::pb::workspace_service_server::WorkspaceServiceServer;
 use crate::receive::ReceiveLayer;
 use crate::telemetry::RpcLogLayer;
 use crate::{
-    billing, event, membership, metrics, monitoring, organization, pb, plain_http, testing, worker, workspace,
+    billing, delivery, event, membership, metrics, monitoring, organization, pb, plain_http, testing, worker, workspace,
 };
 
 /// How often the database is asked for a sign of life, on which readiness follows.
@@ -54,7 +55,7 @@ const BOOKS: &str = "invariants";
 const LARGEST_REQUEST: usize = 1024 * 1024;
 
 /// By these names `grpc.health.v1` tells what follows the database; `liveness` alone does not.
-const READINESS: [&str; 8] = [
+const READINESS: [&str; 9] = [
     "",
     "readiness",
     "tenantry.v1.OrganizationService",
@@ -63,6 +64,7 @@ const READINESS: [&str; 8] = [
     "tenantry.v1.MonitoringService",
     "tenantry.v1.BillingService",
     "tenantry.v1.EventService",
+    "tenantry.v1.DeliveryService",
 ];
 
 /// What a server is made of.
@@ -138,6 +140,9 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         ))
         .add_service(guard.named_layer(
             EventServiceServer::new(event::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
+        ))
+        .add_service(guard.named_layer(
+            DeliveryServiceServer::new(delivery::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
         ));
     let mut descriptors = pb::RELEASED_DESCRIPTOR_SET;
     if let Clock::Manual(clock) = &app.clock {
@@ -167,6 +172,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let watching = tokio::spawn(watch_books(Arc::clone(&app), health.clone(), background.clone()));
     let hearing = tokio::spawn(hear(parts.webhooks, Arc::clone(&app), background.clone()));
     let feeding = tokio::spawn(event::feed::run(Arc::clone(&app), background.clone()));
+    let delivering = tokio::spawn(delivery::run(Arc::clone(&app), background.clone()));
     let measuring = tokio::spawn(tell_metrics(parts.metrics, Arc::clone(&app), background.clone()));
     let stopping = {
         let (stop, background, app) = (stop.clone(), background.clone(), Arc::clone(&app));
@@ -187,7 +193,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let outcome = within(serving, stop, parts.drain).await;
     background.cancel();
     // Each is at most one short step from its end, unless the database does not answer.
-    let ends = async { tokio::join!(readiness, working, hearing, watching, feeding, measuring) };
+    let ends = async { tokio::join!(readiness, working, hearing, watching, feeding, delivering, measuring) };
     if tokio::time::timeout(PING_TIMEOUT, ends).await.is_err() {
         tracing::warn!("left the background work before its end");
     }

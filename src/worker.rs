@@ -18,7 +18,7 @@ use crate::auth::scope::Scope;
 use crate::error::Error;
 use crate::operation::store as entry;
 use crate::organization::store;
-use crate::{billing, event, idempotency};
+use crate::{billing, delivery, event, idempotency};
 
 /// How often it looks for work.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -54,11 +54,12 @@ pub async fn sweep(app: &App, stop: &CancellationToken) {
         let some = || event::feed::forget_some(&app.database, before, ROWS_AT_ONCE);
         until_done("forgetting old events", stop, some).await;
     }
+    until_done("passing over e-mail", stop, || delivery::mail::queue::pass_over(app)).await;
     until_done("purging deleted organizations", stop, || purge(app)).await;
 }
 
 /// Repeats a step as long as there is something left to do.
-async fn until_done<F: Future<Output = Result<bool, Error>>>(
+pub async fn until_done<F: Future<Output = Result<bool, Error>>>(
     what: &str,
     stop: &CancellationToken,
     work: impl Fn() -> F,

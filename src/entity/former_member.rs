@@ -15,6 +15,8 @@ pub struct Model {
     pub user_id: String,
     /// When their membership ended last.
     pub ended_at: DateTime<Utc>,
+    /// Their address, until they are told by e-mail.
+    pub email: Option<String>,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

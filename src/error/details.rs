@@ -79,6 +79,9 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
         Error::WorkspaceNotFound { workspace_id } => {
             details.set_resource_info("workspace", workspace_id.clone(), "", refusal.message.clone());
         }
+        Error::MailNotFound { mail_id } => {
+            details.set_resource_info("mail", mail_id.to_string(), "", refusal.message.clone());
+        }
         Error::RoleNotFound { role } | Error::RoleExists { role } => {
             details.set_resource_info("role", role.clone(), "", refusal.message.clone());
         }

@@ -81,6 +81,10 @@ pub enum Error {
     InvitationNotFound { invitation_id: Option<Uuid> },
     #[error("no such workspace")]
     WorkspaceNotFound { workspace_id: String },
+    #[error("no such e-mail")]
+    MailNotFound { mail_id: Uuid },
+    #[error("the e-mail is not parked")]
+    MailNotParked { mail_id: Uuid, state: &'static str },
     #[error("no such room")]
     RoomNotFound { slug: String },
     #[error("no such custom role")]

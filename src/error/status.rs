@@ -308,6 +308,11 @@ impl Error {
             .with("user_id", user_id),
             Self::WorkspaceNotFound { workspace_id } => Refusal::new(C::NotFound, R::WorkspaceNotFound, "the organization has no such workspace, or it is not yours to see")
             .with("workspace_id", workspace_id),
+            Self::MailNotFound { mail_id } => Refusal::new(C::NotFound, R::MailNotFound, "the organization has no such e-mail, or it ended long ago")
+            .with("mail_id", mail_id),
+            Self::MailNotParked { mail_id, state } => Refusal::new(C::FailedPrecondition, R::MailNotParked, "the e-mail is not parked: it waits already, or has ended")
+            .with("mail_id", mail_id)
+            .with("state", state),
             Self::RoomNotFound { slug } => {
                 Refusal::new(C::NotFound, R::WorkspaceNotFound, "no room has this join slug").with("slug", slug)
             }

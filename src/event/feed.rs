@@ -47,6 +47,7 @@ const FEW: i64 = 1000;
 pub struct Feed {
     committed: Notify,
     watched: Mutex<HashMap<Option<Uuid>, watch::Sender<()>>>,
+    followed: watch::Sender<()>,
     stopping: CancellationToken,
 }
 
@@ -82,6 +83,12 @@ impl Feed {
         Waiting(watched.entry(organization_id).or_insert_with(|| watch::Sender::new(())).subscribe())
     }
 
+    /// Waits for what happens in any organization, on the service's own behalf.
+    #[must_use]
+    pub fn follow(&self) -> Waiting {
+        Waiting(self.followed.subscribe())
+    }
+
     fn watched(&self) -> MutexGuard<'_, HashMap<Option<Uuid>, watch::Sender<()>>> {
         // Nothing that holds it panics half-way.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,6 +103,7 @@ impl Feed {
 
     /// Tells those who watch one of these organizations, or all; everybody, when it is not known which.
     fn tell(&self, organizations: Option<&HashSet<Uuid>>) {
+        self.followed.send_modify(|()| {});
         for (watched, told) in self.watched().iter() {
             let is_among = |id: Uuid| organizations.is_none_or(|among| among.contains(&id));
             if watched.is_none_or(is_among) {
@@ -182,7 +190,7 @@ async fn go_on(app: &App, told: &mut Option<i64>) -> Result<bool, Error> {
     let more = place_some(&app.database).await?;
     let watching = app.feed.count();
     app.metrics.event_watches.set(i64::try_from(watching).unwrap_or(i64::MAX));
-    if watching == 0 {
+    if watching == 0 && app.feed.followed.receiver_count() == 0 {
         *told = None;
         return Ok(more);
     }

@@ -583,6 +583,12 @@ pub enum Change {
         /// The seats after.
         after: i64,
     },
+    /// The last free seat was taken.
+    #[serde(rename = "subscription.seats_full")]
+    SubscriptionSeatsFull {
+        /// How many there are.
+        seats: i64,
+    },
 }
 
 /// A field that changed.

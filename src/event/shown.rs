@@ -11,7 +11,7 @@ use crate::pb;
 use crate::pb::event::Payload as P;
 
 /// The names of all events.
-pub(super) const TYPES: [&str; 67] = [
+pub(super) const TYPES: [&str; 68] = [
     "organization.created",
     "organization.updated",
     "organization.deleted",
@@ -79,6 +79,7 @@ pub(super) const TYPES: [&str; 67] = [
     "payment_method.default_set",
     "payment_method.removed",
     "subscription.seats_changed",
+    "subscription.seats_full",
 ];
 
 /// An event of the log. One that a newer version wrote is shown without what only that version can read.
@@ -356,6 +357,7 @@ fn payload(change: Change) -> P {
         Change::SubscriptionSeatsChanged { before, after } => {
             P::SubscriptionSeatsChanged(pb::SubscriptionSeatsChanged { before, after })
         }
+        Change::SubscriptionSeatsFull { seats } => P::SubscriptionSeatsFull(pb::SubscriptionSeatsFull { seats }),
     }
 }
 

@@ -104,6 +104,7 @@ impl Change {
                 Subject::Recording(recording_id.clone())
             }
             Self::SubscriptionSeatsChanged { .. }
+            | Self::SubscriptionSeatsFull { .. }
             | Self::SubscriptionPlanChanged { .. }
             | Self::SubscriptionAddOnsChanged { .. }
             | Self::SubscriptionChangeScheduled { .. }

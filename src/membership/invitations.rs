@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use crate::auth::scope::Scope;
 use crate::entity::invitation::{self, Column as C, State};
-use crate::entity::organization;
 use crate::entity::seat_entry::Cause;
+use crate::entity::{invitation_token, organization};
 use crate::error::Error;
+use crate::membership::token::Token;
 use crate::operation::Unit;
 use crate::operation::unit::Books;
 use crate::sql;
@@ -99,11 +100,39 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
             .exec_without_returning(unit.transaction())
             .await?;
     }
+    let sent_again: Vec<Uuid> = rows.iter().filter(|row| row.send_count > 1).map(|row| row.invitation_id).collect();
+    if unit.app.mail.is_some() && !sent_again.is_empty() {
+        forget_tokens(unit, &sent_again).await?;
+    }
     unit.count(Books { pending: sql::counted(taken.len())?, ..Books::default() });
     for invitation_id in taken {
         unit.note_seat(Cause::InvitationSent, invitation_id.to_string(), 1);
     }
     Ok(())
+}
+
+/// Whether a token is one of an invitation: that of the answer in which it was sent, or one of its e-mails.
+pub async fn is_token_of(
+    connection: &impl ConnectionTrait,
+    token: &Token,
+    row: &invitation::Model,
+) -> Result<bool, DbErr> {
+    if token.matches(&row.token_hash) {
+        return Ok(true);
+    }
+    let key = (row.organization_id, row.invitation_id, token.hash());
+    Ok(invitation_token::Entity::find_by_id(key).one(connection).await?.is_some())
+}
+
+/// The links of earlier e-mails are worthless from now on.
+async fn forget_tokens<A>(unit: &Unit<'_, A>, ids: &[Uuid]) -> Result<(), DbErr> {
+    use invitation_token::Column as T;
+    invitation_token::Entity::delete_many()
+        .filter(T::OrganizationId.eq(unit.scope().organization_id()))
+        .filter(T::InvitationId.is_in(sql::padded(ids.iter().copied())))
+        .exec(unit.transaction())
+        .await
+        .map(|_| ())
 }
 
 /// Ends pending invitations, and no others: the database itself looks at the state.

@@ -128,12 +128,13 @@ pub async fn was_member(connection: &impl ConnectionTrait, scope: Scope, user_id
 /// Remembers that memberships end: who is no longer a member does not come back by a rule for everybody.
 async fn remember<A>(unit: &Unit<'_, A>, rows: &[&membership::Model]) -> Result<(), DbErr> {
     use former_member::Column as F;
-    let again = OnConflict::columns([F::OrganizationId, F::UserId]).update_column(F::EndedAt).to_owned();
+    let again = OnConflict::columns([F::OrganizationId, F::UserId]).update_columns([F::EndedAt, F::Email]).to_owned();
     for rows in sql::blocks(rows) {
         let rows = rows.iter().map(|row| former_member::Model {
             organization_id: row.organization_id,
             user_id: row.user_id.clone(),
             ended_at: unit.now,
+            email: unit.app.mail.as_ref().map(|_| row.email.clone()),
         });
         former_member::Entity::insert_many(rows.map(former_member::Model::into_active_model))
             .on_conflict(again.clone())

@@ -266,7 +266,8 @@ impl<'a, A> Unit<'a, A> {
     }
 
     /// Writes the books and the events, and keeps the answer.
-    pub(super) async fn finish(self, key: Option<&RequestKey>, answer: &impl prost::Message) -> Result<(), Error> {
+    pub(super) async fn finish(mut self, key: Option<&RequestKey>, answer: &impl prost::Message) -> Result<(), Error> {
+        self.note_full();
         self.close_books().await?;
         self.write_ledger().await?;
         let number = self.opening.last_event_number;
@@ -274,6 +275,16 @@ impl<'a, A> Unit<'a, A> {
         match key {
             Some(key) => key.store(self.transaction, answer, self.now).await,
             None => Ok(()),
+        }
+    }
+
+    /// Somebody has to know when the last free seat is taken, before the next invitation is refused.
+    fn note_full(&mut self) {
+        let (usage, opening) = (self.usage(), &self.opening);
+        let was_free = opening.members + opening.pending - self.released < opening.seats_total;
+        let grows = self.member_growth() + self.books.pending > 0;
+        if grows && was_free && usage.available() == 0 {
+            self.record(Change::SubscriptionSeatsFull { seats: usage.total });
         }
     }
 

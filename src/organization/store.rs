@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use crate::auth::scope::Scope;
 use crate::entity::{
-    event, former_member, invitation, join_request, membership, organization, recording, room_session, workspace_member,
+    event, former_member, invitation, join_request, mail, membership, organization, recording, room_session,
+    workspace_member,
 };
 pub use crate::operation::store::find;
 use crate::operation::store::membership_of;
@@ -138,9 +139,12 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
         delete_some::<room_session::Entity>(connection, S::OrganizationId, &[S::SessionId], id, most).await?;
     let recorded = delete_some::<recording::Entity>(connection, R::OrganizationId, &[R::RecordingId], id, most).await?;
     let gone = delete_some::<former_member::Entity>(connection, F::OrganizationId, &[F::UserId], id, most).await?;
+    let letters =
+        delete_some::<mail::Entity>(connection, mail::Column::OrganizationId, &[mail::Column::MailId], id, most)
+            .await?;
     let asked =
         delete_some::<join_request::Entity>(connection, J::OrganizationId, &[J::JoinRequestId], id, most).await?;
-    Ok(events + members + invited + sessions + recorded + asked + gone)
+    Ok(events + members + invited + sessions + recorded + letters + asked + gone)
 }
 
 /// Deletes some rows of an organization; `key` is what tells them apart in it.

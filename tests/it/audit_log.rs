@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::harness::billing::{billed, plan};
 use crate::harness::person::Person;
-use crate::harness::world::World;
+use crate::harness::world::{World, roomy};
 use crate::harness::{Backend, database_tests};
 
 fn asking() -> pb::ListEventsRequest {
@@ -58,7 +58,7 @@ database_tests! {
     }
 
     async fn the_log_says_from_where(backend: Backend) {
-        let world = World::new(backend).await;
+        let world = World::with(backend, roomy()).await;
         let ann = world.person("ann").founds("Acme").await;
         let from = |person: &Person, address: &str| {
             let mut person = person.clone();

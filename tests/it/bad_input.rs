@@ -37,6 +37,7 @@ struct Stage {
     token: String,
     room: pb::Workspace,
     join_request_id: String,
+    mail_id: String,
     invoice_id: String,
     payment_method_id: String,
     other: Other,
@@ -96,6 +97,25 @@ async fn billed(world: &World, owner: &Person) -> (String, String) {
     (invoice_id, payment_method_id)
 }
 
+/// An e-mail of this owner's organization that is parked.
+async fn parked(world: &World, owner: &Person) -> String {
+    let mail_id = fresh_uuid();
+    let id = |id: &str| match world.backend {
+        Backend::Sqlite => format!("x'{}'", id.replace('-', "")),
+        Backend::Postgres => format!("'{id}'"),
+    };
+    let columns =
+        "organization_id, mail_id, event_number, recipient, kind, letter, state, created_at, due_at, ended_at";
+    let at = "'2026-01-05T09:00:00+00:00'";
+    let sql = format!(
+        "INSERT INTO mail ({columns}) VALUES ({}, {}, 1, 'a@example.com', 'seats_full', '{{}}', 'parked', {at}, {at}, {at})",
+        id(&owner.organization_id),
+        id(&mail_id)
+    );
+    world.execute(&sql).await.expect("an e-mail");
+    mail_id
+}
+
 /// Another organization, whose owner and invitation nobody else may see.
 struct Other {
     organization: String,
@@ -121,7 +141,9 @@ impl Stage {
         let joiner = world.person("jay").with_email("jay@joiner.example");
         let join_request_id = asked_to_join(&world, &owner, &joiner).await;
         let (invoice_id, payment_method_id) = billed(&world, &owner).await;
+        let mail_id = parked(&world, &owner).await;
         Self {
+            mail_id,
             invoice_id,
             payment_method_id,
             invitee: world.person("ivy"),
@@ -157,7 +179,9 @@ impl Stage {
             | "MarkInvoiceUncollectible"
             | "CreateCreditNote"
             | "ReportUsage"
-            | "CheckInvariants" => &self.service.identity,
+            | "CheckInvariants"
+            | "ListMails"
+            | "RetryMail" => &self.service.identity,
             "ListJoinableOrganizations" | "JoinOrganization" | "WithdrawJoinRequest" => &self.joiner.identity,
             _ => &self.owner.identity,
         }
@@ -236,6 +260,7 @@ impl Stage {
             ("FieldMask", "paths") => texts(&["name"]),
             (_, "organization_id") => text(&self.owner.organization_id),
             (_, "invoice_id") => text(&self.invoice_id),
+            (_, "mail_id") => text(&self.mail_id),
             (_, "payment_method_id") => text(&self.payment_method_id),
             (_, "provider_token") => text("pm_card_visa"),
             (_, "plan_id") => text("paid"),
@@ -271,6 +296,7 @@ impl Stage {
                 Some(Value::EnumNumber(2))
             }
             (_, "primary_color" | "accent_color") => text("#1a2b3c"),
+            (_, "mail_language") => text("nl"),
             (_, "allowed_email_domains") => texts(&["example.com", "joiner.example"]),
             (_, "allowed_ip_ranges") => texts(&["192.0.2.0/24"]),
             (_, "allowed_models") => texts(&["small"]),
@@ -853,7 +879,7 @@ database_tests! {
                 // What only the server says of a resource is not looked at in a request that carries the whole of it.
                 let told = ["Organization", "OrganizationSettings", "Workspace", "BillingProfile", "Domain"];
                 // A service may set what is of any organization, and recount any.
-                let of_any = ["SetTaxTreatment", "ReportUsage", "CheckInvariants"];
+                let of_any = ["SetTaxTreatment", "ReportUsage", "CheckInvariants", "ListMails"];
                 if of_any.contains(&method.name()) {
                     continue;
                 }
@@ -896,6 +922,7 @@ database_tests! {
                         ("RecordPayment" | "VoidInvoice" | "MarkInvoiceUncollectible" | "CreateCreditNote", _) => {
                             "INVOICE_NOT_FOUND"
                         }
+                        ("RetryMail", _) => "MAIL_NOT_FOUND",
                         ("JoinOrganization", _) => "JOINING_NOT_OPEN",
                         ("WithdrawJoinRequest", _) => "JOIN_REQUEST_NOT_FOUND",
                         ("RecordSessionStart" | "RegisterRecording", _)

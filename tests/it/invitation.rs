@@ -71,7 +71,7 @@ database_tests! {
             assert_eq!(ann.invitation(&invitation.invitation_id).await.as_ref(), Ok(invitation));
         }
         assert!(invited[0].token != invited[1].token && invited[1].token != invited[2].token);
-        let created = ["invitation.created"; 3];
+        let created = [["invitation.created"; 3].as_slice(), &["subscription.seats_full"]].concat();
         assert_eq!(world.events(&ann.organization_id).await[2..], created);
         world.end().await;
     }
@@ -377,7 +377,7 @@ database_tests! {
             .into();
         assert_eq!(canceled, expected);
         assert_eq!(ann.invitation(id(&sent[2])).await.as_ref(), Ok(&expected[0]));
-        assert_eq!(world.events(&ann.organization_id).await[5..], ["invitation.canceled"; 2]);
+        assert_eq!(world.events(&ann.organization_id).await[6..], ["invitation.canceled"; 2]);
         assert_eq!(ann.seats().await, "2 / 4 seats");
         let anew = ann.invites(&["dee@example.com", "eve@example.com"], "member").await;
         assert!(!anew[0].resent && id(&anew[0]) != id(&sent[2]), "a new invitation, not the canceled one");

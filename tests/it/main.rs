@@ -32,6 +32,7 @@ mod invitation;
 mod invoices;
 mod joining;
 mod listing;
+mod mail;
 mod membership;
 mod monitoring;
 mod operations;

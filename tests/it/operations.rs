@@ -28,7 +28,7 @@ use crate::harness::world::{World, roomy};
 use crate::harness::{Backend, database_tests};
 
 /// By these names health tells what follows the database.
-const READINESS: [&str; 8] = [
+const READINESS: [&str; 9] = [
     "",
     "readiness",
     "tenantry.v1.OrganizationService",
@@ -37,6 +37,7 @@ const READINESS: [&str; 8] = [
     "tenantry.v1.MonitoringService",
     "tenantry.v1.BillingService",
     "tenantry.v1.EventService",
+    "tenantry.v1.DeliveryService",
 ];
 
 async fn health(channel: &Channel, service: &str) -> Result<ServingStatus, Status> {
@@ -74,12 +75,13 @@ database_tests! {
 // === reflection
 
 /// What a list of services must be, in order.
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "tenantry.testing.v1.ClockService",
     "tenantry.v1.BillingService",
+    "tenantry.v1.DeliveryService",
     "tenantry.v1.EventService",
     "tenantry.v1.MembershipService",
     "tenantry.v1.MonitoringService",

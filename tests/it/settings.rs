@@ -59,6 +59,7 @@ fn branding(logo_uri: &str, primary_color: &str, accent_color: &str) -> pb::Orga
         logo_uri: logo_uri.into(),
         primary_color: primary_color.into(),
         accent_color: accent_color.into(),
+        ..Default::default()
     };
     pb::OrganizationSettings { branding: Some(branding), ..Default::default() }
 }

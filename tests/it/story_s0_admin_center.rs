@@ -174,6 +174,7 @@ database_tests! {
             logo_uri: "https://cdn.example.com/logo.svg".into(),
             primary_color: "#102030".into(),
             accent_color: "#ff8800".into(),
+            ..Default::default()
         };
         let chosen = pb::OrganizationSettings { branding: Some(branding.clone()), ..Default::default() };
         let settings = admin.tries_to_set(&["branding"], chosen.clone()).await.expect("branded");

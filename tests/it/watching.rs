@@ -10,13 +10,16 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, TransactionTrait as _};
 use tempfile::TempDir;
 use tenantry::auth::token::{MintedClaims, TokenSettings, mint};
-use tenantry::entity::event;
+use tenantry::entity::{event, invitation};
+use tenantry::membership::token::Token;
 use tenantry::pb::{self, WatchStart};
 use tonic::Code;
 use tonic::transport::Channel;
+use uuid::Uuid;
 
 use crate::harness::binary::{Process, tenantry, until};
 
+use crate::harness::mail::letters;
 use crate::harness::person::Person;
 use crate::harness::plain_http::request;
 use crate::harness::postgres::Server;
@@ -524,6 +527,7 @@ async fn whoever_is_killed_what_was_committed_is_told_once() {
     let started = async || {
         let mut command = tenantry(directory.path());
         command.env("TENANTRY_DATABASE_URL", postgres.url(&name)).env("TENANTRY_PLANS", &plans);
+        command.env("TENANTRY_INVITATION_URL", "https://app.example.com/join?t={token}");
         Process::start(command).await
     };
     let mut running = vec![started().await, started().await];
@@ -570,6 +574,21 @@ async fn whoever_is_killed_what_was_committed_is_told_once() {
     let sorted = |ids: Vec<String>| ids.into_iter().collect::<BTreeSet<_>>();
     let committed = sorted(rows.iter().map(|row| row.event_id.to_string()).collect());
     assert_eq!((heard.len(), sorted(heard.into_iter().map(|event| event.event_id).collect())), (rows.len(), committed));
+    // What a server was sending when it was killed is its own for two minutes, which are over now.
+    database.execute_unprepared("UPDATE mail SET claimed_until = NULL").await.expect("a statement");
+    let invited: BTreeSet<Uuid> = invitation::Entity::find()
+        .all(&database)
+        .await
+        .expect("invitations")
+        .into_iter()
+        .map(|row| row.invitation_id)
+        .collect();
+    let folder = directory.path().join("tenantry-mail");
+    let mailed = || -> BTreeSet<Uuid> {
+        letters(&folder).iter().map(|letter| Token::read(&letter.token()).expect("a token").invitation_id).collect()
+    };
+    until("every invitation is sent", async || mailed().is_superset(&invited)).await;
+    assert_eq!(mailed(), invited, "nobody else is told");
     for mut server in running {
         server.stop().await;
     }

@@ -1,5 +1,6 @@
 //! AcceptInvitation and DeclineInvitation: what an invitee answers.
 
+use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
 use super::{shown, shown_invitation};
@@ -56,10 +57,10 @@ impl Reference {
         }
     }
 
-    fn opens(&self, invitation: &invitation::Model) -> bool {
+    async fn opens(&self, connection: &impl ConnectionTrait, invitation: &invitation::Model) -> Result<bool, DbErr> {
         match self {
-            Self::Token(token) => token.matches(&invitation.token_hash),
-            Self::Name { .. } => true,
+            Self::Token(token) => invitations::is_token_of(connection, token, invitation).await,
+            Self::Name { .. } => Ok(true),
         }
     }
 }
@@ -74,7 +75,10 @@ async fn answerable(
     let missing = || Error::InvitationNotFound { invitation_id: None };
     let organization = unit.actor.organization.clone().ok_or_else(missing)?;
     let found = invitations::find(unit.transaction(), unit.scope(), reference.invitation_id()).await?;
-    let invitation = found.filter(|found| reference.opens(found)).ok_or_else(missing)?;
+    let invitation = found.ok_or_else(missing)?;
+    if !reference.opens(unit.transaction(), &invitation).await? {
+        return Err(missing());
+    }
     if invitation.email_normalized != identity.email.normalized {
         return Err(match reference {
             Reference::Token(_) => Error::InvitationEmailMismatch,

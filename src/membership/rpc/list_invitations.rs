@@ -129,7 +129,10 @@ async fn behind(app: &App, token: &str) -> Result<pb::ReceivedInvitation, Error>
     let token = fields.done(token)?.ok_or_else(missing)?;
     let (connection, scope) = (app.database.reader(), Scope::of_newcomer(token.organization_id));
     let found = invitations::find(connection, scope, token.invitation_id).await?;
-    let invitation = found.filter(|found| token.matches(&found.token_hash)).ok_or_else(missing)?;
+    let invitation = found.ok_or_else(missing)?;
+    if !invitations::is_token_of(connection, &token, &invitation).await? {
+        return Err(missing());
+    }
     let organization = entry::find(connection, scope).await?.filter(|found| found.deleted_at.is_none());
     Ok(shown_received(&invitation, organization.ok_or_else(missing)?, app.clock.now()))
 }

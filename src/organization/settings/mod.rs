@@ -42,6 +42,8 @@ pub struct Branding {
     pub primary_color: String,
     /// The colour that stands out.
     pub accent_color: String,
+    /// The language of e-mail to its members and invitees; the deployment's when empty.
+    pub mail_language: String,
 }
 
 /// How members sign in, and who may be one.

@@ -114,7 +114,9 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         | "BillingService/MarkInvoiceUncollectible"
         | "BillingService/CreateCreditNote"
         | "BillingService/ReportUsage"
-        | "BillingService/CheckInvariants" => (Need::Service, true),
+        | "BillingService/CheckInvariants"
+        | "DeliveryService/ListMails"
+        | "DeliveryService/RetryMail" => (Need::Service, true),
         // Everybody has a part in these: what they are assigned to, host or own. More, the operation decides.
         "WorkspaceService/GetWorkspace"
         | "WorkspaceService/ListWorkspaces"

@@ -2,6 +2,7 @@
 
 use tenantry::pb;
 use tenantry::pb::billing_service_client::BillingServiceClient;
+use tenantry::pb::delivery_service_client::DeliveryServiceClient;
 use tenantry::pb::event_service_client::EventServiceClient;
 use tenantry::pb::membership_service_client::MembershipServiceClient;
 use tenantry::pb::monitoring_service_client::MonitoringServiceClient;
@@ -95,6 +96,10 @@ impl Person {
 
     pub(crate) fn billing(&self) -> BillingServiceClient<Identified> {
         BillingServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
+    }
+
+    pub(crate) fn delivery(&self) -> DeliveryServiceClient<Identified> {
+        DeliveryServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
     }
 
     pub(crate) fn log(&self) -> EventServiceClient<Identified> {

@@ -111,6 +111,7 @@ impl State {
             "subscription.seats_changed" => {
                 assert_eq!(std::mem::replace(&mut self.seats, number("after")), number("before"), "{event:?}");
             }
+            "subscription.seats_full" => assert_eq!(number("seats"), self.seats, "{event:?}"),
             "invitation.created" => {
                 let offer = ("pending", text("role"), time("expire_time"));
                 assert!(self.invitations.insert(text("invitation_id"), offer).is_none(), "{event:?}");

@@ -15,6 +15,7 @@ use tenantry::auth::token::{TokenSettings, TokenVerifier};
 use tenantry::billing::catalogue::Catalogue;
 use tenantry::billing::provider::Provider;
 use tenantry::clock::{Clock, ManualClock};
+use tenantry::config::MailSettings;
 use tenantry::database::{Database, DatabaseSettings};
 use tenantry::deployment;
 use tenantry::dns::{Dns, Source};
@@ -47,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) provider: Provider,
     /// How long the log of events goes back.
     pub(crate) event_lifetime: Option<TimeDelta>,
+    /// How e-mail is sent; not at all when absent.
+    pub(crate) mail: Option<Arc<MailSettings>>,
     /// Who is asked for TXT records; the zone file that [`World::sets_txt`] writes when absent.
     pub(crate) dns: Option<Dns>,
 }
@@ -61,6 +64,7 @@ impl Default for Setup {
             servers: 1,
             provider: Provider::Manual,
             event_lifetime: None,
+            mail: None,
             dns: None,
         }
     }
@@ -159,6 +163,7 @@ impl World {
             provider: self.setup.provider.clone(),
             invitation_lifetime: TimeDelta::days(7),
             event_lifetime: self.setup.event_lifetime,
+            mail: self.setup.mail.as_ref().map(|mail| mail.open().expect("sound settings").expect("e-mail")),
             metrics: Metrics::default(),
             feed: Feed::default(),
         });

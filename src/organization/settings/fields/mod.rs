@@ -15,10 +15,11 @@ use crate::fields::Fields;
 use crate::pb;
 
 /// Every field that a mask can name.
-pub const PATHS: [&str; 17] = [
+pub const PATHS: [&str; 18] = [
     "branding.logo_uri",
     "branding.primary_color",
     "branding.accent_color",
+    "branding.mail_language",
     "security.allowed_sign_in_methods",
     "security.mfa_required",
     "security.session_length",
@@ -85,6 +86,7 @@ impl New {
             "branding.logo_uri" => to.branding.logo_uri = fields.https_uri(name, &branding.logo_uri),
             "branding.primary_color" => to.branding.primary_color = color(fields, name, &branding.primary_color),
             "branding.accent_color" => to.branding.accent_color = color(fields, name, &branding.accent_color),
+            "branding.mail_language" => to.branding.mail_language = language(fields, name, &branding.mail_language),
             "security.allowed_sign_in_methods" => {
                 let known = |method| pb::SignInMethod::try_from(method).is_ok();
                 to.security.allowed_sign_in_methods = choices(fields, name, &security.allowed_sign_in_methods, known);
@@ -197,6 +199,17 @@ fn set_of(
     items
 }
 
+/// A language as folders of templates are named: `nl`, `pt-BR`. Whether there are letters in it is the deployment's affair.
+fn language(fields: &mut Fields, name: &str, text: &str) -> String {
+    let is_tag = text
+        .split('-')
+        .all(|part| (2..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    if !text.is_empty() && (!is_tag || text.len() > 35) {
+        fields.fault(name, "must be the tag of a language, as `nl` or `pt-BR`, or empty");
+    }
+    text.to_owned()
+}
+
 /// Values of an enum, each once and in the order of the contract.
 fn choices(fields: &mut Fields, name: &str, values: &[i32], known: fn(i32) -> bool) -> Vec<i32> {
     let mut choices: Vec<i32> =
@@ -216,6 +229,7 @@ impl Settings {
             "branding.logo_uri" => branding.logo_uri.clone(),
             "branding.primary_color" => branding.primary_color.clone(),
             "branding.accent_color" => branding.accent_color.clone(),
+            "branding.mail_language" => branding.mail_language.clone(),
             "security.allowed_sign_in_methods" => names(&security.allowed_sign_in_methods, |method| {
                 pb::SignInMethod::try_from(method).ok().map(|method| method.as_str_name())
             }),
@@ -251,6 +265,7 @@ impl Settings {
                 logo_uri: branding.logo_uri,
                 primary_color: branding.primary_color,
                 accent_color: branding.accent_color,
+                mail_language: branding.mail_language,
             }),
             security: Some(pb::SecuritySettings {
                 allowed_sign_in_methods: security.allowed_sign_in_methods,

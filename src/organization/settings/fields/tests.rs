@@ -31,7 +31,7 @@ proptest! {
         let [primary_color, accent_color] = colors;
         let ranges = networks.iter().map(|(address, prefix)| format!("{}/{prefix}", std::net::Ipv4Addr::from(*address)));
         let given = pb::OrganizationSettings {
-            branding: Some(pb::Branding { logo_uri: "https://a.example/b".into(), primary_color, accent_color }),
+            branding: Some(pb::Branding { logo_uri: "https://a.example/b".into(), primary_color, accent_color, mail_language: "pt-BR".into() }),
             security: Some(pb::SecuritySettings {
                 allowed_sign_in_methods: methods,
                 mfa_required: flags[0],
@@ -66,6 +66,7 @@ proptest! {
                 logo_uri: "https://a.example/b".into(),
                 primary_color: "#000000".into(),
                 accent_color: "#ffffff".into(),
+                mail_language: "nl".into(),
             }),
             security: Some(pb::SecuritySettings {
                 allowed_sign_in_methods: vec![1],
