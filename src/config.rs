@@ -255,7 +255,7 @@ pub struct MailSettings {
     #[arg(long, env = "TENANTRY_MAIL_CA")]
     pub mail_ca: Option<PathBuf>,
     /// From whom e-mail is: `Product <address>`, with the name of the product.
-    #[arg(long, env = "TENANTRY_MAIL_FROM")]
+    #[arg(long, env = "TENANTRY_MAIL_FROM", value_parser = mailbox)]
     pub mail_from: Option<Mailbox>,
     /// The page of the product on which invitations are accepted, with {token} where the token goes.
     #[arg(long, env = "TENANTRY_INVITATION_URL")]
@@ -267,6 +267,10 @@ pub struct MailSettings {
     /// of Jinja. Those that come along are in src/delivery/mail/templates of the repository.
     #[arg(long, env = "TENANTRY_MAIL_TEMPLATES")]
     pub mail_templates: Option<PathBuf>,
+}
+
+fn mailbox(text: &str) -> Result<Mailbox, &'static str> {
+    text.parse().map_err(|_| "must be an e-mail address with a name before it, as in `Product <no-reply@example.com>`")
 }
 
 impl MailSettings {

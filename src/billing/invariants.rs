@@ -185,18 +185,10 @@ async fn money(
         }
     }
     let given_back = by_invoice(given_back.into_iter());
-    let finalized: HashSet<Uuid> =
-        invoices.iter().filter(|row| row.state != State::Draft).map(|row| row.invoice_id).collect();
-    // What is of no invoice was carried over from or to another, and then for no time, or makes good unpaid credit.
-    let makes_good = |line: &&invoice_line::Model| {
-        let of_none = line.credited_invoice_id.is_none() && line.returned_tax_minor.is_some();
-        of_none && line.period_start < line.period_end && line.amount_minor > 0 && finalized.contains(&line.invoice_id)
-    };
-    let made_good: i64 = lines.iter().filter(makes_good).map(|line| line.amount_minor).sum();
     let taken = entries.iter().filter(|entry| entry.cause == Cause::InvoiceUncollectible);
     let taken: i64 = taken.map(|entry| -entry.amount_minor).sum();
     let unpaid: i64 = invoices.iter().map(|row| row.unpaid_credit_minor).sum();
-    drifts.compare("unpaid_credit", unpaid - made_good - taken, billed.unpaid_credit_minor);
+    drifts.compare("unpaid_credit", unpaid - taken, billed.unpaid_credit_minor);
     let lines = by_invoice(lines.iter().map(|line| (line.invoice_id, line.amount_minor)));
     let paid = by_invoice(paid.iter().map(|payment| (payment.invoice_id, payment.amount_minor)));
     let credited = by_invoice(notes.iter().map(|note| (note.invoice_id, note.off_due_minor)));

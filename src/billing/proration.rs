@@ -108,17 +108,7 @@ impl Line {
     /// What of an invoice is too fine to be collected: carried over from it or, below zero, to the next.
     #[must_use]
     pub fn carried(description: &str, amount_minor: i64, at: DateTime<Utc>) -> Self {
-        Self::untaxed(description, amount_minor, Span { start: at, end: at })
-    }
-
-    /// What of the credit on the same invoice makes good what came from one that nobody paid.
-    #[must_use]
-    pub fn making_good(amount_minor: i64, period: Span) -> Self {
-        Self::untaxed("Credit taken back: an invoice was not paid", amount_minor, period)
-    }
-
-    /// What is taxed where it was charged.
-    fn untaxed(description: &str, amount_minor: i64, span: Span) -> Self {
+        let span = Span { start: at, end: at };
         Self {
             item: Item::Plan,
             description: description.to_owned(),

@@ -204,7 +204,8 @@ database_tests! {
         service.pays(&ann.invoice(&second.invoice_id).await).await;
         service.gives_up(&first).await.unwrap();
         let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
-        assert_eq!(last.total_minor, -9_600);
+        assert_eq!(last.total_minor, -19_600);
+        assert_eq!(ann.subscription().await.unwrap().credit_balance_minor, 9_600);
 
         // And where nobody has paid the second either, nothing is left of both.
         let (bob, first) = on_team(&world, 13).await;
@@ -219,7 +220,7 @@ database_tests! {
         service.gives_up(&second).await.unwrap();
         let last = bob.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
         let last = bob.invoice(&last.invoice_id).await;
-        assert_eq!((amounts(&last.lines), last.total_minor), (vec![-5_102, -4_898, 10_000], 0));
+        assert_eq!((amounts(&last.lines), last.total_minor), (vec![-5_102, -4_898], -10_000));
         assert_eq!(bob.subscription().await.unwrap().credit_balance_minor, 0);
         assert_eq!(service.drifts().await, []);
         world.end().await;
@@ -258,7 +259,8 @@ database_tests! {
             }
             // 4,000 is all that was ever paid.
             let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
-            assert_eq!(last.total_minor, -4_000, "{fate}");
+            assert_eq!(last.total_minor, -10_000, "{fate}");
+            assert_eq!(ann.subscription().await.unwrap().credit_balance_minor, 4_000, "{fate}");
         }
         assert_eq!(service.drifts().await, []);
         world.end().await;
@@ -274,10 +276,11 @@ database_tests! {
         service.gives_up(&first).await.unwrap();
         let draft = ann.invoices().await.pop().unwrap();
         assert_eq!((amounts(&draft.lines), draft.total_minor), (vec![-10_000, -9_600, 2_000], -17_600));
-        // 9,600 is all that was ever paid, and when the draft becomes open it says so.
+        // 9,600 is all that was ever paid.
         let last = ann.cancels(CancellationMode::NowWithCredit).await.unwrap().invoice.unwrap();
         let last = ann.invoice(&last.invoice_id).await;
-        assert_eq!((amounts(&last.lines), last.total_minor), (vec![-10_000, -9_600, 2_000, -2_000, 10_000], -9_600));
+        assert_eq!((amounts(&last.lines), last.total_minor), (vec![-10_000, -9_600, 2_000, -2_000], -19_600));
+        assert_eq!(ann.subscription().await.unwrap().credit_balance_minor, 9_600);
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }

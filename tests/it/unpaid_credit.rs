@@ -6,11 +6,11 @@ use tenantry::pb::{
 };
 use tonic::Code;
 
-use crate::harness::billing::{amounts, billed, plan, seats_at_once, seats_now};
+use crate::harness::billing::{PLANS, amounts, billed, plan, seats_at_once, seats_now};
 use crate::harness::chance::Chance;
 use crate::harness::finance::{on_top, within};
 use crate::harness::person::Person;
-use crate::harness::world::World;
+use crate::harness::world::{Setup, World};
 use crate::harness::{Backend, database_tests};
 
 /// A change to a plan, on an invoice of its own.
@@ -62,27 +62,24 @@ database_tests! {
         world.end().await;
     }
 
-    async fn what_is_given_back_makes_it_good_by_a_line_that_says_so_also_periods_later(backend: Backend) {
+    async fn what_is_left_of_credit_makes_it_good_also_periods_later_and_nobody_is_asked_for_it(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("billing");
         let (ann, first, _) = owes_back(&world).await;
         service.pays(&first).await;
         world.passes(TimeDelta::days(31)).await;
-        // Nobody is asked for it.
         let renewed = ann.invoices().await.pop().unwrap();
         assert_eq!((renewed.total_minor, balance(&ann).await), (5_000, (0, 4_000)));
+        // As long as something is open, credit pays that.
+        let made = ann.changes(seats_now(7)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        assert_eq!(balance(&ann).await, (0, 4_000));
+        let renewed = ann.invoice(&renewed.invoice_id).await;
+        assert_eq!(renewed.credit_applied_minor, -made.total_minor);
         service.pays(&renewed).await;
-        let foreseen = ann.previews(seats_now(5)).await.unwrap().outcome.unwrap().invoice.unwrap();
         let made = ann.changes(seats_now(5)).await.unwrap().outcome.unwrap().invoice.unwrap();
-        assert_eq!((amounts(&foreseen.lines), foreseen.total_minor), (amounts(&made.lines), made.total_minor));
-        let credit = made.lines[0].amount_minor;
-        assert_eq!((amounts(&made.lines), made.total_minor), (vec![credit, -credit], 0));
-        assert_eq!(made.lines[1].description, "Credit taken back: an invoice was not paid");
-        assert_eq!(balance(&ann).await, (0, 4_000 + credit));
-        // What waits shows it as well, and the rest of the credit pays.
-        let to_business = pb::UpdateSubscriptionRequest { timing: ChangeTiming::Now.into(), ..plan("business") };
-        let next = ann.changes(to_business).await.unwrap().outcome.unwrap().next_invoice.unwrap();
-        assert!(next.lines.iter().any(|line| line.description == made.lines[1].description), "{next:?}");
+        assert_eq!(balance(&ann).await, (0, 4_000 + made.total_minor));
+        let entries = ann.credit().await;
+        assert_eq!(entries.last(), Some(&(CreditCause::InvoiceUncollectible, made.total_minor, 0)));
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }
@@ -121,9 +118,61 @@ database_tests! {
         ann.changes(seats_at_once(8)).await.unwrap();
         let paid = service.gives_up(&ann.invoice(&more.invoice_id).await).await.unwrap();
         assert_eq!((paid.state(), paid.credit_applied_minor, balance(&ann).await), (InvoiceState::Paid, 1_000, (0, 4_000)));
-        // An upgrade costs what it costs, less what was paid of the plan before beyond what it makes good.
+        // Nor by an upgrade, which costs what it costs, and can be undone as well.
         let upgraded = ann.changes(plan_now("business", 20)).await.unwrap().outcome.unwrap().invoice.unwrap();
-        assert_eq!((upgraded.total_minor, balance(&ann).await), (10_000 - 5_000 + 4_000, (0, 0)));
+        assert_eq!((upgraded.total_minor, balance(&ann).await), (5_000, (0, 4_000)));
+        ann.changes(plan_now("team", 8)).await.unwrap();
+        assert_eq!((ann.invoice(&upgraded.invoice_id).await.state(), balance(&ann).await), (InvoiceState::Paid, (0, 4_000)));
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn credit_that_comes_back_pays_what_is_open_before_it_makes_anything_good(backend: Backend) {
+        let world = World::with(backend, billed()).await;
+        let service = world.service("billing");
+        let (ann, first, _) = owes_back(&world).await;
+        service.pays(&first).await;
+        world.passes(TimeDelta::days(31)).await;
+        let renewed = ann.invoices().await.pop().unwrap();
+        let more = ann.changes(seats_now(12)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        ann.changes(seats_now(8)).await.unwrap();
+        let renewed = ann.invoice(&renewed.invoice_id).await;
+        assert_eq!((renewed.credit_applied_minor, renewed.due_minor), (more.total_minor, 5_000 - more.total_minor));
+        service.voids(&renewed).await.unwrap();
+        assert_eq!((ann.invoice(&more.invoice_id).await.state(), balance(&ann).await), (InvoiceState::Paid, (0, 4_000)));
+        assert_eq!(service.drifts().await, []);
+        world.end().await;
+    }
+
+    async fn the_end_of_dunning_gives_up_only_what_its_own_credit_does_not_pay(backend: Backend) {
+        let plans = PLANS.replace("grace_days = 10\n", "grace_days = 10\ndunning_end = \"write_off\"\n");
+        let world = World::with(backend, Setup { plans: Some(plans), ..billed() }).await;
+        let service = world.service("billing");
+        let ann = world.person("ann").founds("Acme").await;
+        ann.changes(pb::UpdateSubscriptionRequest { seats: Some(8), ..plan("team") }).await.unwrap();
+        let first = ann.invoices().await.remove(0);
+        let more = ann.changes(seats_now(12)).await.unwrap().outcome.unwrap().invoice.unwrap();
+        ann.changes(seats_at_once(8)).await.unwrap();
+        service.records(&first, PaymentState::Failed, 5_000, "1").await.unwrap();
+        for _ in 0..8 {
+            world.passes(TimeDelta::days(5)).await;
+        }
+        let state = async |id: &str| ann.invoice(id).await.state();
+        let states = (state(&more.invoice_id).await, state(&first.invoice_id).await);
+        assert_eq!((states, balance(&ann).await), ((InvoiceState::Paid, InvoiceState::Uncollectible), (0, 0)));
+        assert_eq!(ann.subscription().await.unwrap().status(), pb::SubscriptionStatus::Canceled);
+        // Where that pays all that is owed, nothing ends.
+        let bob = world.person("bob").founds("Bob's").await;
+        bob.changes(pb::UpdateSubscriptionRequest { seats: Some(8), ..plan("team") }).await.unwrap();
+        let invoice = bob.invoices().await.remove(0);
+        service.records(&invoice, PaymentState::Succeeded, 2_500, "2").await.unwrap();
+        service.records(&invoice, PaymentState::Failed, 2_500, "3").await.unwrap();
+        bob.changes(seats_at_once(5)).await.unwrap();
+        for _ in 0..6 {
+            world.passes(TimeDelta::days(5)).await;
+        }
+        assert_ne!(bob.subscription().await.unwrap().status(), pb::SubscriptionStatus::Canceled);
+        assert_eq!(bob.invoice(&invoice.invoice_id).await.state(), InvoiceState::Paid);
         assert_eq!(service.drifts().await, []);
         world.end().await;
     }

@@ -257,7 +257,10 @@ impl Account<'_> {
 
     /// Gives up an invoice of which too little is due to be collected.
     fn give_up_little(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
-        self.close(index, State::Uncollectible, now)?;
+        self.settle_by_itself(index, now)?;
+        if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
+            self.close(index, State::Uncollectible, now)?;
+        }
         self.recover(now);
         Ok(())
     }
@@ -320,7 +323,7 @@ impl Account<'_> {
         let applied = row.credit_applied_minor;
         self.close(index, State::Void, now)?;
         if applied > 0 {
-            self.return_credit(applied, Cause::InvoiceVoided, row.invoice_id, None, now)?;
+            self.give_credit(applied, Cause::InvoiceVoided, row.invoice_id, None, now)?;
         }
         self.recover(now);
         Ok(index)
@@ -334,7 +337,7 @@ impl Account<'_> {
     /// When it is not open.
     pub fn give_up(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
-        let index = self.settle_by_itself(index, now)?;
+        self.settle_by_itself(index, now)?;
         if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
             self.close(index, State::Uncollectible, now)?;
             self.recover(now);
@@ -342,19 +345,22 @@ impl Account<'_> {
         Ok(index)
     }
 
-    /// Has what waits to be given back of an invoice become credit, by an invoice of its own, and says where that one stands then.
-    fn settle_by_itself(&mut self, index: usize, now: DateTime<Utc>) -> Result<usize, Error> {
-        // It is the first that its own credit pays.
-        let kept = self.invoices.remove(index);
-        let lines = self.take_credit_of(kept.row.invoice_id);
-        self.invoices.insert(0, kept);
-        if !lines.is_empty() {
-            let (waits, invoice_id) = (self.draft.take(), self.next_invoice_id);
-            self.draft = Some(Draft { invoice_id, lines, created_at: now, changed: true });
-            self.finalize(now, true)?;
-            self.draft = waits;
+    /// Has what waits to be given back of an invoice become credit, by an invoice of its own, which pays that one first.
+    fn settle_by_itself(&mut self, index: usize, now: DateTime<Utc>) -> Result<(), Error> {
+        let Some(of) = self.invoices.get(index).map(|kept| kept.row.invoice_id) else { return Ok(()) };
+        let lines = self.take_credit_of(of);
+        if lines.is_empty() {
+            return Ok(());
         }
-        Ok(0)
+        let kept = self.invoices.remove(index);
+        self.invoices.insert(0, kept);
+        let (waits, invoice_id) = (self.draft.take(), self.next_invoice_id);
+        self.draft = Some(Draft { invoice_id, lines, created_at: now, changed: true });
+        self.finalize(now, true)?;
+        self.draft = waits;
+        let kept = self.invoices.remove(0);
+        self.invoices.insert(index, kept);
+        Ok(())
     }
 
     /// Takes what gives back of an invoice off the one that is being collected.
@@ -375,9 +381,8 @@ impl Account<'_> {
 
     /// Has what waits to be given back of each open invoice pay that one first.
     pub(super) fn settle_each(&mut self, now: DateTime<Utc>) -> Result<(), Error> {
-        let open = self.invoices.iter().filter(|kept| kept.row.state == State::Open);
-        for invoice_id in open.map(|kept| kept.row.invoice_id).collect::<Vec<_>>() {
-            if let Some(index) = self.invoices.iter().position(|kept| kept.row.invoice_id == invoice_id) {
+        for index in 0..self.invoices.len() {
+            if self.invoices.get(index).is_some_and(|kept| kept.row.state == State::Open) {
                 self.settle_by_itself(index, now)?;
             }
         }
@@ -536,7 +541,7 @@ impl Account<'_> {
         });
         let rest = amount_minor - off_due_minor;
         if rest > 0 && outcome == credit_note::Outcome::CreditBalance {
-            self.return_credit(rest, Cause::CreditNote, row.invoice_id, Some(credit_note.credit_note_id), now)?;
+            self.give_credit(rest, Cause::CreditNote, row.invoice_id, Some(credit_note.credit_note_id), now)?;
         }
         self.close_if_paid(index, now);
         self.give_up_if_little(index, now)?;

@@ -9,8 +9,6 @@ mod load;
 mod save;
 mod steps;
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
@@ -284,45 +282,22 @@ impl Account<'_> {
         Ok((!last).then(|| Line::carried("Carried over from the invoice before", fine, now)))
     }
 
-    /// What of the credit on these lines makes good what came from invoices that nobody paid. What is given back of an invoice that is
-    /// open pays that first: else nobody would be asked for the unpaid credit itself, but for this invoice instead.
-    fn made_good(&self, lines: &[Line]) -> Result<Option<Line>, Error> {
-        let mut credit: BTreeMap<Uuid, i64> = BTreeMap::new();
-        for line in lines {
-            if let Some((invoice_id, amount_minor)) = line.gives_back()? {
-                let sum = credit.entry(invoice_id).or_default();
-                *sum = money::sum([*sum, amount_minor])?;
-            }
-        }
-        for kept in self.invoices.iter().filter(|kept| kept.row.state == State::Open) {
-            credit.entry(kept.row.invoice_id).and_modify(|amount_minor| *amount_minor -= kept.row.due_minor());
-        }
-        let free = money::sum(credit.into_values().filter(|amount_minor| *amount_minor > 0))?;
-        let part = self.row.unpaid_credit_minor.min(free);
-        Ok((part > 0).then(|| Line::making_good(part, self.subscription.agreement.period)))
-    }
-
     /// Opens the invoice that is being collected, if it has a line, and says which of `invoices` it is. Credit pays what it can
     /// of it; of one that comes to less than nothing, the rest becomes credit. What is too little to be collected waits for the
     /// next invoice, unless this is the last.
     fn finalize(&mut self, now: DateTime<Utc>, last: bool) -> Result<Option<usize>, Error> {
         let Some(mut draft) = self.draft.take() else { return Ok(None) };
-        let collected = draft.lines.len();
-        let made_good = self.made_good(&draft.lines)?;
-        let made_good_minor = made_good.as_ref().map_or(0, |line| line.amount_minor);
-        draft.lines.extend(made_good);
         let carried = self.carry_over(&mut draft, last, now)?;
         let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
         let applied = self.applicable(totals.total_minor);
         let due_minor = totals.total_minor - applied;
         let carries_all = carried.is_some() && totals.total_minor == 0;
         if !last && (carries_all || (1..self.grain().least_minor).contains(&due_minor)) {
-            draft.lines.truncate(collected);
+            draft.lines.truncate(draft.lines.len() - usize::from(carried.is_some()));
             self.draft = Some(draft);
             return Ok(None);
         }
         let charged = invoicing::charged(&draft.lines, self.treatment.as_ref())?;
-        self.row.unpaid_credit_minor -= made_good_minor;
         self.row.last_invoice_number += 1;
         let due_at = now + TimeDelta::days(self.catalogue.policy.payment_terms_days.into());
         let row = invoice::Model {
@@ -368,8 +343,7 @@ impl Account<'_> {
         if applied > 0 {
             self.move_credit(-applied, Cause::Applied, invoice_id, None, now)?;
         } else if total < 0 {
-            self.move_credit(-total, Cause::NegativeInvoice, invoice_id, None, now)?;
-            self.apply_credit(now)?;
+            self.give_credit(-total, Cause::NegativeInvoice, invoice_id, None, now)?;
         }
         self.close_if_paid(index, now);
         self.ask_for(index, now)?;
@@ -402,8 +376,9 @@ impl Account<'_> {
         Ok(())
     }
 
-    /// Puts back into the balance what an invoice was paid with. What came from invoices that nobody paid is made good first.
-    fn return_credit(
+    /// Puts credit into the balance, which pays what is open. What is left of it makes good what came from invoices that nobody
+    /// paid: only what could else be had back or pay for what is to come.
+    fn give_credit(
         &mut self,
         amount_minor: i64,
         cause: Cause,
@@ -412,12 +387,13 @@ impl Account<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
         self.move_credit(amount_minor, cause, invoice_id, credit_note_id, now)?;
-        let made_good = self.row.unpaid_credit_minor.min(amount_minor);
+        self.apply_credit(now)?;
+        let made_good = self.row.unpaid_credit_minor.min(amount_minor).min(self.row.credit_minor);
         if made_good > 0 {
             self.row.unpaid_credit_minor -= made_good;
             self.move_credit(-made_good, Cause::InvoiceUncollectible, invoice_id, None, now)?;
         }
-        self.apply_credit(now)
+        Ok(())
     }
 
     /// Pays what is open from the credit balance, the oldest first.
@@ -444,11 +420,9 @@ impl Account<'_> {
     /// When it would come to more than can be charged.
     pub fn foresee(&self, at: DateTime<Utc>) -> Result<Option<Foreseen>, Error> {
         let Some(draft) = &self.draft else { return Ok(None) };
-        let mut lines = draft.lines.clone();
-        lines.extend(self.made_good(&lines)?);
-        let totals = invoicing::totals(&lines, self.treatment.as_ref())?;
+        let totals = invoicing::totals(&draft.lines, self.treatment.as_ref())?;
         let credit_applied_minor = self.applicable(totals.total_minor);
-        Ok(Some(Foreseen { lines, totals, credit_applied_minor, at }))
+        Ok(Some(Foreseen { lines: draft.lines.clone(), totals, credit_applied_minor, at }))
     }
 
     /// The next invoice, as it stands: what waits, and what the next period costs, but for what will be used.

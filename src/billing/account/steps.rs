@@ -34,11 +34,15 @@ impl Account<'_> {
                 self.changes.push(Change::SubscriptionUnpaid {});
             }
             Due::DunningEnd => {
-                let closed = self.subscription.clone();
-                self.settle_usage(&closed, now, now)?;
                 if self.catalogue.policy.dunning_end == DunningEnd::WriteOff {
                     self.settle_each(now)?;
+                    if self.subscription.agreement.overdue.is_none() {
+                        // That has paid it all.
+                        return Ok(true);
+                    }
                 }
+                let closed = self.subscription.clone();
+                self.settle_usage(&closed, now, now)?;
                 self.end("dunning", now, now)?;
                 if self.catalogue.policy.dunning_end == DunningEnd::WriteOff {
                     self.write_off(now)?;

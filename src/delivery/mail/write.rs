@@ -2,14 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
 use minijinja::{Value, context};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QuerySelect as _};
 use uuid::Uuid;
 
 use super::letter::Letter;
+use super::post::Post;
 use super::templates::Written;
 use super::{Mail, TOKEN};
 use crate::app::App;
@@ -80,8 +81,20 @@ fn message(mail: &Mail, row: &mail::Model, written: Written) -> Result<Message, 
         .date_now()
         // Nobody's absence is to answer it (RFC 3834).
         .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
-        .multipart(MultiPart::alternative_plain_html(written.text, written.html))
+        .multipart(
+            MultiPart::alternative().singlepart(text(mail, written.text)).singlepart(SinglePart::html(written.html)),
+        )
         .map_err(|error| error.to_string())
+}
+
+/// The part without markup. In a folder somebody reads it as it is, and copies the link.
+fn text(mail: &Mail, text: String) -> SinglePart {
+    if let Post::Folder(_) = mail.post
+        && let Ok(body) = Body::new_with_encoding(text.clone(), ContentTransferEncoding::Binary)
+    {
+        return SinglePart::builder().header(ContentType::TEXT_PLAIN).body(body);
+    }
+    SinglePart::plain(text)
 }
 
 /// What a letter says beyond what all say; nothing when it is not so any more.

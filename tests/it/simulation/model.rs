@@ -197,9 +197,6 @@ pub(super) struct Line {
     back: Option<(Rate, i64, usize)>,
 }
 
-/// Makes good what was given back of one that nobody paid: it is of no invoice itself.
-const NOBODY: usize = usize::MAX;
-
 /// Something charged in advance, as far as it is not given back.
 #[derive(Clone, Debug)]
 struct Charged {
@@ -649,23 +646,7 @@ impl Account {
         if self.waiting.is_empty() {
             return None;
         }
-        let mut lines = std::mem::take(&mut self.waiting);
-        let mut free = vec![0; self.invoices.len()];
-        for line in &lines {
-            if let Some(((_, included), tax, of)) = line.back {
-                free[of] -= line.amount + if included { 0 } else { tax };
-            }
-        }
-        // What is given back of an open one pays that.
-        for (free, invoice) in free.iter_mut().zip(&self.invoices) {
-            *free = (*free - if invoice.standing == Standing::Open { invoice.due() } else { 0 }).max(0);
-        }
-        let made_good = self.owed_back.min(free.into_iter().sum());
-        if made_good > 0 {
-            self.owed_back -= made_good;
-            let back = Some(((0, false), 0, NOBODY));
-            lines.push(Line { item: Item::Plan, amount: made_good, span: self.period, back });
-        }
+        let lines = std::mem::take(&mut self.waiting);
         let own: i64 = lines.iter().filter(|line| line.back.is_none()).map(|line| line.amount).sum();
         let (own_rate, own_included) = self.rate.unwrap_or((0, false));
         let whole = if own_included { 1_000_000 + own_rate } else { 1_000_000 };
@@ -718,8 +699,7 @@ impl Account {
         });
         self.credit -= applied;
         if total < 0 {
-            self.credit -= total;
-            self.use_credit(now);
+            self.comes_back(-total, now);
         }
         self.close_if_paid(index);
         self.wait_for(index);
@@ -1246,12 +1226,13 @@ impl Account {
         }
     }
 
-    /// What paid an invoice comes back.
+    /// Credit comes and pays what is open; what is left of it goes to what is owed back.
     fn comes_back(&mut self, amount: i64, now: Time) {
-        let kept = (amount - self.owed_back).max(0);
-        self.owed_back -= amount - kept;
-        self.credit += kept;
+        self.credit += amount;
         self.use_credit(now);
+        let owed = self.owed_back.min(self.credit.min(amount));
+        self.owed_back -= owed;
+        self.credit -= owed;
     }
 
     /// Corrects an invoice: what was charged by it is worth less by the same part.
