@@ -250,7 +250,7 @@ pub struct MailSettings {
         hide_env_values = true,
         value_name = "WHO"
     )]
-    pub mail: Sender,
+    pub mail: String,
     /// A file with the certificate, in PEM, of the authority that vouches for the SMTP server, besides the public ones.
     #[arg(long, env = "TENANTRY_MAIL_CA")]
     pub mail_ca: Option<PathBuf>,
@@ -288,9 +288,10 @@ impl MailSettings {
             "TENANTRY_MAIL_LANGUAGE is {language:?}, in which there are no letters: there are {}",
             templates.languages()
         );
-        let Some(post) = Post::open(&self.mail, self.mail_ca.as_deref())? else { return Ok(None) };
+        let sender: Sender = self.mail.parse()?;
+        let Some(post) = Post::open(&sender, self.mail_ca.as_deref())? else { return Ok(None) };
         let (from, url) = (self.mail_from.clone(), self.invitation_url.clone());
-        let (from, invitation_url) = if let Sender::Smtp(_) = self.mail {
+        let (from, invitation_url) = if let Sender::Smtp(_) = sender {
             let from = from.context("e-mail by SMTP needs TENANTRY_MAIL_FROM: `Product <address>`")?;
             (from, url.context("e-mail by SMTP needs TENANTRY_INVITATION_URL: where invitations are accepted")?)
         } else {

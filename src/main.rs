@@ -17,6 +17,7 @@ use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::config::{self, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
+use tenantry::delivery::mail::post::{Post, Sender};
 use tenantry::deployment;
 use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
@@ -89,6 +90,9 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     database.migrate().await?;
     deployment::check(&database, &policy).await?;
     let mail = settings.mail.open()?;
+    if mail.as_ref().is_some_and(|mail| matches!(mail.post, Post::Folder(_))) {
+        tracing::warn!(mail = settings.mail.mail, "e-mail is written into a folder, and reaches nobody");
+    }
     announce(&settings, &policy, &callers);
     if settings.reflection {
         // Without it grpcurl would need the protos.
@@ -136,7 +140,7 @@ fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader) {
         plans = settings.plans.as_deref().unwrap_or("embedded"),
         identity,
         payment = ?settings.payment.payment_provider,
-        mail = ?settings.mail.mail,
+        mail = settings.mail.mail.parse::<Sender>().map_or("", |sender| sender.kind()),
         "starting"
     );
     if settings.clock == ClockKind::Manual {

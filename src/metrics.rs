@@ -25,19 +25,26 @@ pub struct Metrics {
     pub drifting_organizations: Gauge,
     /// Calls of `WatchEvents` that are under way.
     pub event_watches: Gauge,
+    /// E-mails that this server is sending.
+    pub mails_under_way: Gauge,
+    /// E-mails of all organizations that are parked.
+    pub mails_parked: Gauge,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tenantry");
         let (drifting_organizations, event_watches) = (Gauge::default(), Gauge::default());
+        let (mails_under_way, mails_parked) = (Gauge::default(), Gauge::default());
         registry.register(
             "drifting_organizations",
             "Organizations whose counters, ledgers or invoices did not agree with their rows when this server last looked",
             drifting_organizations.clone(),
         );
         registry.register("event_watches", "Calls of WatchEvents that are under way", event_watches.clone());
-        Self { registry, drifting_organizations, event_watches }
+        registry.register("mails_under_way", "E-mails that this server is sending", mails_under_way.clone());
+        registry.register("mails_parked", "E-mails of all organizations that are parked", mails_parked.clone());
+        Self { registry, drifting_organizations, event_watches, mails_under_way, mails_parked }
     }
 }
 

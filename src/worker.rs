@@ -1,4 +1,4 @@
-//! What runs beside the calls: bills, takes expired invitations off the books, forgets old answers, purges organizations whose time
+//! What runs beside the calls: bills, takes expired invitations off the books, forgets old answers and e-mail, purges organizations whose time
 //! has come.
 //!
 //! Safe on any number of replicas: each claims what it works on, and skips what another has claimed. It works in small
@@ -54,7 +54,8 @@ pub async fn sweep(app: &App, stop: &CancellationToken) {
         let some = || event::feed::forget_some(&app.database, before, ROWS_AT_ONCE);
         until_done("forgetting old events", stop, some).await;
     }
-    until_done("passing over e-mail", stop, || delivery::mail::queue::pass_over(app)).await;
+    until_done("counting parked e-mail", stop, || delivery::mail::queue::count_parked(app)).await;
+    until_done("forgetting old e-mail", stop, || delivery::mail::queue::forget_some(app, ROWS_AT_ONCE)).await;
     until_done("purging deleted organizations", stop, || purge(app)).await;
 }
 

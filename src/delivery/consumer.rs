@@ -13,8 +13,8 @@ use crate::entity::{event, event_feed};
 use crate::error::Error;
 use crate::event::feed::last_position;
 
-/// How many events are read at once.
-const AT_ONCE: u64 = 200;
+/// How many events are read at once: calls wait meanwhile on SQLite.
+const AT_ONCE: u64 = 50;
 
 /// How far it need not be noted that nothing of interest has happened: it is looked at again, which costs less than to write.
 const UNNOTED: i64 = 1000;
@@ -30,7 +30,10 @@ pub async fn read_some(
     let reader = app.database.reader();
     let last = last_position(reader).await?;
     let reached = event_consumer::Entity::find_by_id(consumer).one(reader).await?;
-    let Some(reached) = reached.filter(|reached| reached.position < last) else { return Ok(false) };
+    let reached = reached.ok_or(Error::defect("a reader of the log without a place in it"))?;
+    if reached.position >= last {
+        return Ok(false);
+    }
     let is_near = last - reached.position < UNNOTED;
     if is_near && some(reached.position, last, types).limit(1).one(reader).await?.is_none() {
         return Ok(false);

@@ -10,6 +10,7 @@ mod rpc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -17,30 +18,64 @@ use crate::worker::until_done;
 
 pub use rpc::Service;
 
-/// How often it looks for what nobody told: what is to be tried again.
+/// How often it looks for what nobody told, and for what is to be tried again.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How many rows one transaction deletes.
-const ROWS_AT_ONCE: u64 = 2000;
+/// How often what happened is passed over where there is no e-mail.
+const PASSED_OVER_EVERY: Duration = Duration::from_mins(1);
 
 /// Delivers until told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
+    if app.mail.is_none() {
+        return pass_over(&app, &stop).await;
+    }
+    // A server of e-mail that is slow or away does not hold up the reading.
+    let queued = Notify::new();
+    tokio::join!(queue(&app, &queued, &stop), send(&app, &queued, &stop));
+}
+
+async fn queue(app: &App, queued: &Notify, stop: &CancellationToken) {
     let mut more = app.feed.follow();
     while !stop.is_cancelled() {
         more.catch_up();
-        sweep(&app, &stop).await;
+        until_done("queueing e-mail", stop, || mail::queue::queue_some(app)).await;
+        queued.notify_one();
         tokio::select! {
             () = stop.cancelled() => return,
             () = more.told() => {}
             () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+async fn send(app: &App, queued: &Notify, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        until_done("sending e-mail", stop, || mail::queue::send_some(app, stop)).await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = queued.notified() => {}
             () = app.clock.moved() => {}
         }
     }
 }
 
-/// Queues and sends all that is due. What fails is tried again the next time.
+/// Where there is no e-mail, what happens is not told later.
+async fn pass_over(app: &App, stop: &CancellationToken) {
+    loop {
+        until_done("passing over e-mail", &CancellationToken::new(), || mail::queue::pass_over(app)).await;
+        if stop.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            // Once more then.
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(PASSED_OVER_EVERY) => {}
+        }
+    }
+}
+
+/// Queues and sends all that is due, once.
 pub async fn sweep(app: &App, stop: &CancellationToken) {
     until_done("queueing e-mail", stop, || mail::queue::queue_some(app)).await;
-    until_done("sending e-mail", stop, || mail::queue::send_some(app)).await;
-    until_done("forgetting old e-mail", stop, || mail::queue::forget_some(app, ROWS_AT_ONCE)).await;
+    until_done("sending e-mail", stop, || mail::queue::send_some(app, stop)).await;
 }

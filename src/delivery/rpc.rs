@@ -116,7 +116,6 @@ impl Command for RetryMail {
             .col_expr(C::State, Expr::value(State::Queued.to_value()))
             .col_expr(C::Attempts, Expr::value(0))
             .col_expr(C::DueAt, Expr::value(unit.now))
-            .col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>))
             .col_expr(C::EndedAt, Expr::value(None::<DateTime<Utc>>))
             .exec(unit.transaction())
             .await?;

@@ -1,5 +1,6 @@
 //! Hashes of the tokens of invitations that were sent by e-mail.
 
+use chrono::{DateTime, Utc};
 use sea_orm::entity::prelude::*;
 
 /// A row of `invitation_token`.
@@ -15,6 +16,8 @@ pub struct Model {
     /// SHA-256 of the token's secret.
     #[sea_orm(primary_key, auto_increment = false)]
     pub token_hash: Vec<u8>,
+    /// When the invitation was sent that the letter tells of.
+    pub sent_at: DateTime<Utc>,
 }
 
 /// Relations are followed by explicit joins on the organization's id.

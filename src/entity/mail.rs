@@ -15,7 +15,7 @@ pub struct Model {
     pub mail_id: Uuid,
     /// The number of the event that it tells of.
     pub event_number: i64,
-    /// To whom; empty once that is forgotten.
+    /// To whom; empty where that is only known when it is due.
     pub recipient: String,
     /// What kind of letter.
     pub kind: String,
@@ -32,8 +32,6 @@ pub struct Model {
     pub created_at: DateTime<Utc>,
     /// When it is sent or tried again.
     pub due_at: DateTime<Utc>,
-    /// Until when one server has it for itself.
-    pub claimed_until: Option<DateTime<Utc>>,
     /// When it was sent, parked or dropped.
     pub ended_at: Option<DateTime<Utc>>,
     /// Why it was not sent, the last time.

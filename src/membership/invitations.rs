@@ -100,10 +100,6 @@ pub async fn send<A>(unit: &mut Unit<'_, A>, rows: &[invitation::Model], taken: 
             .exec_without_returning(unit.transaction())
             .await?;
     }
-    let sent_again: Vec<Uuid> = rows.iter().filter(|row| row.send_count > 1).map(|row| row.invitation_id).collect();
-    if unit.app.mail.is_some() && !sent_again.is_empty() {
-        forget_tokens(unit, &sent_again).await?;
-    }
     unit.count(Books { pending: sql::counted(taken.len())?, ..Books::default() });
     for invitation_id in taken {
         unit.note_seat(Cause::InvitationSent, invitation_id.to_string(), 1);
@@ -121,18 +117,9 @@ pub async fn is_token_of(
         return Ok(true);
     }
     let key = (row.organization_id, row.invitation_id, token.hash());
-    Ok(invitation_token::Entity::find_by_id(key).one(connection).await?.is_some())
-}
-
-/// The links of earlier e-mails are worthless from now on.
-async fn forget_tokens<A>(unit: &Unit<'_, A>, ids: &[Uuid]) -> Result<(), DbErr> {
-    use invitation_token::Column as T;
-    invitation_token::Entity::delete_many()
-        .filter(T::OrganizationId.eq(unit.scope().organization_id()))
-        .filter(T::InvitationId.is_in(sql::padded(ids.iter().copied())))
-        .exec(unit.transaction())
-        .await
-        .map(|_| ())
+    let found = invitation_token::Entity::find_by_id(key).one(connection).await?;
+    // The links of e-mails before a resend are worthless.
+    Ok(found.is_some_and(|found| found.sent_at == row.sent_at))
 }
 
 /// Ends pending invitations, and no others: the database itself looks at the state.

@@ -1,5 +1,7 @@
 //! Which events are told by e-mail, and to whom.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
@@ -69,6 +71,8 @@ pub enum Letter {
     },
     /// A member's role changed.
     RoleChanged {
+        /// Whose.
+        user_id: String,
         /// From which.
         before: String,
         /// To which.
@@ -78,6 +82,8 @@ pub enum Letter {
     },
     /// A member was removed.
     MemberRemoved {
+        /// Who.
+        user_id: String,
         /// By whom, if by a member.
         by: Option<String>,
     },
@@ -134,14 +140,15 @@ pub struct Consequence {
     pub settles: Option<Uuid>,
 }
 
-/// What an event means for e-mail; nothing for most, and for what a newer version wrote.
+/// What an event means for e-mail.
 pub async fn consequence(
     app: &App,
     connection: &impl ConnectionTrait,
     row: &event::Model,
 ) -> Result<Consequence, Error> {
     let change = serde_json::json!({ "type": row.r#type, "payload": row.payload });
-    let Ok(change) = serde_json::from_value::<Change>(change) else { return Ok(Consequence::default()) };
+    let change = serde_json::from_value::<Change>(change)
+        .map_err(|error| Error::Defect("an event could not be read", Some(error.into())))?;
     let scope = Scope::of_newcomer(row.organization_id);
     let at = row.occurred_at;
     let by = row.actor_user_id.clone();
@@ -170,11 +177,11 @@ pub async fn consequence(
         }
         Change::MemberRoleChanged { user_id, before, after } if by.as_ref() != Some(&user_id) => {
             let to = address_of(connection, scope, &user_id).await?;
-            Some((Letter::RoleChanged { before, after, by }, to.into_iter().collect(), at))
+            Some((Letter::RoleChanged { user_id, before, after, by }, to.into_iter().collect(), at))
         }
         Change::MemberRemoved { user_id, .. } => {
             let to = take_former_address(connection, scope, &user_id).await?;
-            Some((Letter::MemberRemoved { by }, to.into_iter().collect(), at))
+            Some((Letter::MemberRemoved { user_id, by }, to.into_iter().collect(), at))
         }
         Change::MemberLeft { user_id, .. } => {
             take_former_address(connection, scope, &user_id).await?;
@@ -189,8 +196,8 @@ pub async fn consequence(
                 return Ok(Consequence::default());
             };
             let trial_end = trial_end.to_utc();
-            let to = payers(app, connection, scope).await?;
-            Some((Letter::TrialEnding { trial_end }, to, at.max(trial_end - BEFORE_TRIAL_END)))
+            // Whom it is told to is known when it is.
+            Some((Letter::TrialEnding { trial_end }, vec![String::new()], at.max(trial_end - BEFORE_TRIAL_END)))
         }
         Change::PaymentFailed { invoice_id, failure, .. } => {
             let to = payers(app, connection, scope).await?;
@@ -246,15 +253,20 @@ async fn holders(
         .order_by_asc(M::JoinedAt)
         .order_by_asc(M::UserId)
         .limit(MOST_HOLDERS);
-    Ok(addresses.into_tuple().all(connection).await?)
+    let mut addresses: Vec<String> = addresses.into_tuple().all(connection).await?;
+    // Nobody is told twice.
+    let mut known = HashSet::new();
+    addresses.retain(|address| known.insert(address.to_lowercase()));
+    Ok(addresses)
 }
 
 /// Those who manage the subscription, and where invoices are sent.
-async fn payers(app: &App, connection: &impl ConnectionTrait, scope: Scope) -> Result<Vec<String>, Error> {
+pub(super) async fn payers(app: &App, connection: &impl ConnectionTrait, scope: Scope) -> Result<Vec<String>, Error> {
     let mut addresses = holders(app, connection, scope, Permission::SubscriptionManage).await?;
     let profile = billing_profile::Entity::find_by_id(scope.organization_id()).one(connection).await?;
     let profile: Option<Profile> = read_json(profile.as_ref().map(|row| &row.profile))?;
     let invoices = profile.map(|profile| profile.email).filter(|email| !email.is_empty());
-    addresses.extend(invoices.filter(|email| !addresses.iter().any(|known| known.eq_ignore_ascii_case(email))));
+    addresses
+        .extend(invoices.filter(|email| !addresses.iter().any(|known| known.to_lowercase() == email.to_lowercase())));
     Ok(addresses)
 }

@@ -4,15 +4,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
-    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveEnum as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
 use super::letter::{self, Letter, TYPES};
 use super::post::Undelivered;
 use super::{Mail, write};
+use tokio_util::sync::CancellationToken;
+
 use crate::app::App;
+use crate::auth::scope::Scope;
 use crate::delivery::consumer;
 use crate::entity::event;
 use crate::entity::mail::{self, Column as C, State};
@@ -30,7 +33,7 @@ const AT_ONCE: u64 = 40;
 /// How many letters are sent at the same time.
 const SIDE_BY_SIDE: usize = 4;
 
-/// How long one server has a letter for itself: longer than it may take to send it.
+/// For how long no other server tries a letter that one tries: longer than that may take.
 const CLAIM: TimeDelta = TimeDelta::minutes(2);
 
 /// How often a letter is tried: the last time a day and a half after the first.
@@ -82,40 +85,58 @@ async fn queue(app: &App, transaction: &DatabaseTransaction, event: &event::Mode
             .await?;
     }
     let Some((letter, to, due_at)) = consequence.told else { return Ok(()) };
+    insert(transaction, (event.organization_id, event.number), &letter, to, due_at, now).await
+}
+
+/// Queues a letter to each of these addresses.
+async fn insert(
+    connection: &impl ConnectionTrait,
+    (organization_id, event_number): (Uuid, i64),
+    letter: &Letter,
+    to: Vec<String>,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
     let ids = id::new_in_order(now, to.len());
     let mut rows = Vec::with_capacity(to.len());
     for (mail_id, recipient) in ids.into_iter().zip(to) {
         rows.push(mail::Model {
-            organization_id: event.organization_id,
+            organization_id,
             mail_id,
-            event_number: event.number,
+            event_number,
             recipient,
             kind: letter.kind().to_owned(),
-            letter: write_json(&letter)?,
+            letter: write_json(letter)?,
             invitation_id: letter.invitation_id(),
             state: State::Queued,
             attempts: 0,
             created_at: now,
             due_at,
-            claimed_until: None,
             ended_at: None,
             failure: String::new(),
         });
     }
-    Ok(sql::insert_all(transaction, &rows).await?)
+    Ok(sql::insert_all(connection, &rows).await?)
 }
 
-/// Sends some letters that are due. Says whether there may be more.
-pub async fn send_some(app: &App) -> Result<bool, Error> {
-    let Some(post) = &app.mail else { return Ok(false) };
+/// Sends some letters that are due, until told to stop. Says whether there may be more.
+pub async fn send_some(app: &App, stop: &CancellationToken) -> Result<bool, Error> {
+    let Some(mail) = &app.mail else { return Ok(false) };
     let due = list_due(app.database.reader(), app.clock.now()).await?;
     let more = due.len() as u64 == AT_ONCE;
     let sent = futures::stream::iter(due).map(|row| async move {
-        let (org, mail) = (row.organization_id, row.mail_id);
-        match guarded(Box::pin(send(app, post, row))).await {
+        // What is under way when the server stops may be sent once more by another.
+        if stop.is_cancelled() {
+            return false;
+        }
+        let (org, id) = (row.organization_id, row.mail_id);
+        app.metrics.mails_under_way.inc();
+        let sent = send(app, mail, row).await;
+        app.metrics.mails_under_way.dec();
+        match sent {
             Ok(claimed) => claimed,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, %org, %mail, "an e-mail could not be sent now");
+                tracing::warn!(error = &error as &dyn std::error::Error, %org, mail = %id, "an e-mail could not be sent now");
                 false
             }
         }
@@ -129,7 +150,6 @@ async fn list_due(connection: &impl ConnectionTrait, now: DateTime<Utc>) -> Resu
         // Written out, not bound: only so can PostgreSQL tell that the partial index has all the rows that are asked for.
         .filter(Expr::cust("mail.state = 'queued'"))
         .filter(C::DueAt.lte(now))
-        .filter(Condition::any().add(C::ClaimedUntil.is_null()).add(C::ClaimedUntil.lte(now)))
         .order_by_asc(C::DueAt)
         .limit(AT_ONCE)
         .all(connection)
@@ -146,56 +166,90 @@ enum Outcome {
 
 /// Sends a letter, unless another server does. Says whether it was this one.
 async fn send(app: &App, mail: &Mail, row: mail::Model) -> Result<bool, Error> {
-    let now = app.clock.now();
-    if !claim(app, &row, now).await? {
-        return Ok(false);
+    if row.attempts >= MOST_ATTEMPTS {
+        // The last attempt came to no end that anybody heard of.
+        let reason = if row.failure.is_empty() { "it could not be sent".to_owned() } else { row.failure.clone() };
+        conclude(app, &row, Outcome::Undelivered(Undelivered { reason, for_good: true })).await?;
+        return Ok(true);
     }
-    let letter: Option<Letter> = read_json(Some(&row.letter))?;
-    let outcome = match letter {
-        None => Outcome::Dropped,
-        Some(letter) => match write::write(app, mail, &row, letter).await? {
-            None => Outcome::Dropped,
-            Some(Err(reason)) => Outcome::Undelivered(Undelivered { reason, for_good: false }),
-            Some(Ok(message)) => match mail.post.send(row.mail_id, message).await {
-                Ok(()) => Outcome::Sent,
-                Err(undelivered) => Outcome::Undelivered(undelivered),
-            },
-        },
+    let Some(row) = claim(app, row).await? else { return Ok(false) };
+    let outcome = match guarded(Box::pin(attempt(app, mail, &row))).await {
+        Ok(outcome) => outcome,
+        // It is tried again when the claim is over.
+        Err(error @ (Error::Database(_) | Error::Conflict)) => return Err(error),
+        Err(error) => {
+            // It says nothing that could not be told.
+            let reason = error.to_string();
+            tracing::error!(error = &error as &dyn std::error::Error, org = %row.organization_id, mail = %row.mail_id, "an e-mail could not be written");
+            Outcome::Undelivered(Undelivered { reason, for_good: false })
+        }
     };
     conclude(app, &row, outcome).await?;
     Ok(true)
 }
 
-/// Takes a letter for this server.
-async fn claim(app: &App, row: &mail::Model, now: DateTime<Utc>) -> Result<bool, Error> {
+async fn attempt(app: &App, mail: &Mail, row: &mail::Model) -> Result<Outcome, Error> {
+    let letter: Option<Letter> = read_json(Some(&row.letter))?;
+    let Some(letter) = letter else { return Ok(Outcome::Dropped) };
+    if row.recipient.is_empty() {
+        address(app, row, &letter).await?;
+        return Ok(Outcome::Dropped);
+    }
+    Ok(match write::write(app, mail, row, letter).await? {
+        None => Outcome::Dropped,
+        Some(Err(undelivered)) => Outcome::Undelivered(undelivered),
+        Some(Ok(message)) => match mail.post.send(row.mail_id, message).await {
+            Ok(()) => Outcome::Sent,
+            Err(undelivered) => Outcome::Undelivered(undelivered),
+        },
+    })
+}
+
+/// Puts letters to everybody to whom it goes in the place of one that is due.
+async fn address(app: &App, row: &mail::Model, letter: &Letter) -> Result<(), Error> {
     let transaction = app.database.begin().await?;
-    let claimed = of(row)
+    let to = letter::payers(app, &transaction, Scope::of_newcomer(row.organization_id)).await?;
+    let now = app.clock.now();
+    mail::Entity::delete_by_id((row.organization_id, row.mail_id)).exec(&transaction).await?;
+    insert(&transaction, (row.organization_id, row.event_number), letter, to, now, now).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Takes a letter for this server, by putting off when it is tried again; nothing when another did.
+async fn claim(app: &App, row: mail::Model) -> Result<Option<mail::Model>, Error> {
+    let attempts = row.attempts + 1;
+    let transaction = app.database.begin().await?;
+    let claimed = of(&row)
+        .filter(Expr::cust("mail.state = 'queued'"))
         .filter(C::Attempts.eq(row.attempts))
-        .filter(Condition::any().add(C::ClaimedUntil.is_null()).add(C::ClaimedUntil.lte(now)))
-        .col_expr(C::ClaimedUntil, Expr::value(Some(now + CLAIM)))
-        .col_expr(C::Attempts, Expr::col(C::Attempts).add(1))
+        .filter(C::DueAt.eq(row.due_at))
+        .col_expr(C::DueAt, Expr::value(app.clock.now() + CLAIM.max(wait(row.mail_id, attempts))))
+        .col_expr(C::Attempts, Expr::value(attempts))
         .exec(&transaction)
         .await?;
     transaction.commit().await?;
-    Ok(claimed.rows_affected == 1)
+    Ok((claimed.rows_affected == 1).then_some(mail::Model { attempts, ..row }))
 }
 
 async fn conclude(app: &App, row: &mail::Model, outcome: Outcome) -> Result<(), Error> {
-    let (attempts, now) = (row.attempts + 1, app.clock.now());
+    let (attempts, now) = (row.attempts, app.clock.now());
     let (org, id, kind) = (row.organization_id, row.mail_id, row.kind.as_str());
-    let update = of(row).col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>));
     let ended = |update: sea_orm::UpdateMany<mail::Entity>, state: State| {
         let update = update.col_expr(C::State, Expr::value(state.to_value()));
         update.col_expr(C::EndedAt, Expr::value(Some(now)))
     };
+    // Nobody else has tried it since, and nothing else was decided of it.
+    let own = || of(row).filter(Expr::cust("mail.state = 'queued'")).filter(C::Attempts.eq(attempts));
     let update = match outcome {
         Outcome::Sent => {
             tracing::info!(%org, mail = %id, kind, attempts, "an e-mail was sent");
-            ended(update, State::Sent).col_expr(C::Failure, Expr::value(""))
+            // Whatever was decided meanwhile, it is sent.
+            ended(of(row), State::Sent).col_expr(C::Failure, Expr::value(""))
         }
-        Outcome::Dropped => ended(update, State::Dropped),
+        Outcome::Dropped => ended(own(), State::Dropped),
         Outcome::Undelivered(Undelivered { reason, for_good }) => {
-            let update = update.col_expr(C::Failure, Expr::value(reason.as_str()));
+            let update = own().col_expr(C::Failure, Expr::value(reason.as_str()));
             if for_good || attempts >= MOST_ATTEMPTS {
                 tracing::error!(%org, mail = %id, kind, attempts, reason, "an e-mail is parked: RetryMail tries it again");
                 ended(update, State::Parked)
@@ -221,12 +275,17 @@ fn wait(mail_id: Uuid, attempts: i64) -> TimeDelta {
     TimeDelta::seconds(seconds + seconds * (i64::from(last) - 128) / 1280)
 }
 
-/// A change of a letter that is still to be sent.
+/// A change of a letter.
 fn of(row: &mail::Model) -> sea_orm::UpdateMany<mail::Entity> {
-    mail::Entity::update_many()
-        .filter(C::OrganizationId.eq(row.organization_id))
-        .filter(C::MailId.eq(row.mail_id))
-        .filter(Expr::cust("mail.state = 'queued'"))
+    let of_it = mail::Entity::update_many().filter(C::OrganizationId.eq(row.organization_id));
+    of_it.filter(C::MailId.eq(row.mail_id))
+}
+
+/// Counts the letters that are parked, for whoever is to look after them.
+pub async fn count_parked(app: &App) -> Result<bool, Error> {
+    let parked = mail::Entity::find().filter(Expr::cust("mail.state = 'parked'")).count(app.database.reader()).await?;
+    app.metrics.mails_parked.set(sql::counted(parked)?);
+    Ok(false)
 }
 
 /// Forgets some letters that ended long ago. Says whether there may be more.

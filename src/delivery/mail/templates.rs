@@ -86,7 +86,8 @@ impl Templates {
             faults.extend(environment.add_template(name, source).err().map(|error| told(name, &error)));
         }
         for (name, path) in folder.map(|folder| files(folder, &mut faults)).unwrap_or_default() {
-            let known = EMBEDDED.iter().any(|(embedded, _)| *embedded == name || file_of(embedded) == file_of(&name));
+            let is_letter = |file: &str| EMBEDDED.iter().any(|(embedded, _)| file_of(embedded) == Some(file));
+            let known = name == "layout.html" || file_of(&name).is_some_and(is_letter);
             if !known {
                 faults.push(format!("{}: there is no letter of this name", path.display()));
                 continue;
@@ -111,6 +112,14 @@ impl Templates {
         if faults.is_empty() { Ok(templates) } else { Err(TemplatesError(faults)) }
     }
 
+    /// The language in which there are letters that is nearest to one: itself, or without its region.
+    #[must_use]
+    pub fn nearest(&self, tag: &str) -> Option<&str> {
+        let main = tag.split('-').next().unwrap_or_default();
+        let is = |wanted: &str| self.languages.iter().find(|known| known.eq_ignore_ascii_case(wanted));
+        is(tag).or_else(|| is(main)).map(String::as_str)
+    }
+
     /// Whether there are letters in a language.
     #[must_use]
     pub fn has(&self, language: &str) -> bool {
@@ -132,9 +141,9 @@ impl Templates {
         let text = self.fill(language, kind, "txt", facts)?;
         let html = self.fill(language, kind, "html", facts)?;
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        let subject = first.strip_prefix("Subject:").ok_or_else(|| {
-            format!("{language}/{kind}.txt: must begin with a line \"Subject: …\", and begins with {first:?}")
-        })?;
+        let subject = first
+            .strip_prefix("Subject:")
+            .ok_or_else(|| format!("{language}/{kind}.txt: must begin with a line \"Subject: …\""))?;
         // A name could bring a line of its own along.
         let subject = subject.split_whitespace().collect::<Vec<_>>().join(" ");
         Ok(Written { subject, text: rest.trim().to_owned() + "\n", html })
@@ -252,6 +261,8 @@ mod tests {
         // What it lacks is in English.
         assert_eq!(written.html, templates.write("en", "seats_full", &sample).unwrap().html);
         assert!(templates.has("de") && !templates.has("fr"));
+        let nearest = |tag: &str| templates.nearest(tag);
+        assert_eq!([nearest("de-AT"), nearest("NL"), nearest("fr"), nearest("")], [Some("de"), Some("nl"), None, None]);
     }
 
     #[test]
@@ -261,6 +272,7 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("en/seats_full.txt", "Subject: {{ seats");
         write("en/welcome.html", "There is no such letter.");
+        write("seats_full.html", "In no language.");
         let refused = Templates::load(Some(folder.path())).unwrap_err().to_string();
         assert!(
             refused.contains("seats_full.txt:1") && refused.contains("welcome.html: there is no letter"),
@@ -268,7 +280,9 @@ mod tests {
         );
         write("en/seats_full.txt", "Subject: {{ seets }}");
         write("en/role_changed.txt", "Your role changed.");
+        assert!(refused.contains("/seats_full.html: there is no letter"), "{refused}");
         std::fs::remove_file(folder.path().join("en/welcome.html")).unwrap();
+        std::fs::remove_file(folder.path().join("seats_full.html")).unwrap();
         let refused = Templates::load(Some(folder.path())).unwrap_err().to_string();
         assert!(refused.contains("en/seats_full.txt:1") && refused.contains("must begin with a line"), "{refused}");
         assert!(Templates::load(Some(&folder.path().join("nowhere"))).is_err());

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, Qu
 use uuid::Uuid;
 
 use super::letter::Letter;
-use super::post::Post;
+use super::post::{Post, Undelivered};
 use super::templates::Written;
 use super::{Mail, TOKEN};
 use crate::app::App;
@@ -36,14 +36,13 @@ pub(super) async fn write(
     mail: &Mail,
     row: &mail::Model,
     letter: Letter,
-) -> Result<Option<Result<Message, String>>, Error> {
+) -> Result<Option<Result<Message, Undelivered>>, Error> {
     let (reader, scope) = (app.database.reader(), Scope::of_newcomer(row.organization_id));
     let organization = store::find(reader, scope).await?.filter(|found| found.deleted_at.is_none());
     let Some(organization) = organization else { return Ok(None) };
     let chosen = settings::store::find(reader, scope).await?;
     let settings = Settings::of(&organization, chosen.as_ref())?;
-    let language = Some(settings.branding.mail_language.as_str()).filter(|chosen| mail.templates.has(chosen));
-    let language = language.unwrap_or(&mail.language);
+    let language = mail.templates.nearest(&settings.branding.mail_language).unwrap_or(&mail.language);
     let policy = store::policy_of(reader, &app.policy, Some(&organization)).await?;
     let kind = letter.kind();
     let Some(own) = facts(app, mail, &organization, &policy, letter).await? else { return Ok(None) };
@@ -59,18 +58,22 @@ pub(super) async fn write(
         },
     };
     let written = mail.templates.write(language, kind, &context! { ..own, ..shared });
+    // Somebody mends the template, and starts anew.
+    let written = written.map_err(|reason| Undelivered { reason, for_good: false });
     Ok(Some(written.and_then(|written| message(mail, row, written))))
 }
 
 /// Puts a letter into its envelope.
-fn message(mail: &Mail, row: &mail::Model, written: Written) -> Result<Message, String> {
+fn message(mail: &Mail, row: &mail::Model, written: Written) -> Result<Message, Undelivered> {
     // The domain in its ASCII form: not every server knows the other.
     let email = Email::parse(&row.recipient).ok();
     let address = email.and_then(|email| {
         let (local, _) = email.written.rsplit_once('@')?;
         Address::new(local, email.domain()).ok()
     });
-    let address = address.ok_or_else(|| "the address is none that e-mail can be sent to".to_owned())?;
+    let unknown =
+        || Undelivered { reason: "the address is none that e-mail can be sent to".to_owned(), for_good: true };
+    let address = address.ok_or_else(unknown)?;
     // Whoever gets it twice can tell by this that it is one.
     let id = format!("<{}@{}>", row.mail_id, mail.from.email.domain());
     Message::builder()
@@ -84,7 +87,7 @@ fn message(mail: &Mail, row: &mail::Model, written: Written) -> Result<Message, 
         .multipart(
             MultiPart::alternative().singlepart(text(mail, written.text)).singlepart(SinglePart::html(written.html)),
         )
-        .map_err(|error| error.to_string())
+        .map_err(|error| Undelivered { reason: error.to_string(), for_good: true })
 }
 
 /// The part without markup. In a folder somebody reads it as it is, and copies the link.
@@ -123,13 +126,30 @@ async fn facts(
             let name = if member.display_name.is_empty() { member.email } else { member.display_name };
             context! { member => name, role => title(&member.role) }
         }
-        Letter::RoleChanged { before, after, by } => context! {
-            before => title(&before),
-            after => title(&after),
-            by => name_of(reader, scope, by.as_deref()).await?,
-        },
-        Letter::MemberRemoved { by } => context! { by => name_of(reader, scope, by.as_deref()).await? },
-        Letter::SeatsFull { seats } => context! { seats },
+        Letter::RoleChanged { user_id, before, after, by } => {
+            let member = store::find_member(reader, scope, &user_id).await?;
+            if member.is_none_or(|member| member.role != after) {
+                return Ok(None);
+            }
+            context! {
+                before => title(&before),
+                after => title(&after),
+                by => name_of(reader, scope, by.as_deref()).await?,
+            }
+        }
+        Letter::MemberRemoved { user_id, by } => {
+            if store::find_member(reader, scope, &user_id).await?.is_some() {
+                return Ok(None);
+            }
+            context! { by => name_of(reader, scope, by.as_deref()).await? }
+        }
+        Letter::SeatsFull { seats } => {
+            let usage = store::find_usage(reader, scope, app.clock.now()).await?;
+            if usage.total != seats || usage.available() > 0 {
+                return Ok(None);
+            }
+            context! { seats }
+        }
         Letter::TrialEnding { trial_end } => {
             let row = subscription::Entity::find_by_id(organization.organization_id).one(reader).await?;
             let Some(row) = row.filter(|row| row.status == Status::Trialing) else { return Ok(None) };
@@ -180,8 +200,8 @@ async fn is_charged_after(app: &App, scope: Scope, subscription: &Subscription) 
     Ok(methods.iter().any(|method| method.is_default))
 }
 
-/// Makes a token for a letter, if the invitation is still the one that it tells of. Only a hash of it is kept, and of each letter one:
-/// nobody knows which of them arrive.
+/// Makes a token for a letter, if the invitation is still the one that it tells of. Only a hash of it is kept, and one for each
+/// attempt: nobody knows which of them arrive.
 async fn mint(
     app: &App,
     scope: Scope,
@@ -194,8 +214,12 @@ async fn mint(
     let found = find_locked(&transaction, scope, invitation_id).await?;
     let found = found.filter(|found| found.sent_at == sent_at && rules::open(found, app.clock.now()).is_ok());
     let Some(found) = found else { return Ok(None) };
-    let kept =
-        invitation_token::Model { organization_id: scope.organization_id(), invitation_id, token_hash: token.hash() };
+    let kept = invitation_token::Model {
+        organization_id: scope.organization_id(),
+        invitation_id,
+        token_hash: token.hash(),
+        sent_at,
+    };
     invitation_token::Entity::insert(kept.into_active_model()).exec_without_returning(&transaction).await?;
     transaction.commit().await?;
     Ok(Some((found, token)))

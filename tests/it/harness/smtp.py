@@ -93,7 +93,7 @@ threading.Thread(target=end_with_the_tests, daemon=True).start()
 loop = asyncio.new_event_loop()
 asyncio.set_event_loop(loop)
 listening = loop.run_until_complete(
-    loop.create_server(smtp, "127.0.0.1", 0, ssl=context if WRAPPED else None)
+    loop.create_server(smtp, "127.0.0.1", int(os.environ.get("SMTP_PORT", "0")), ssl=context if WRAPPED else None)
 )
 print(listening.sockets[0].getsockname()[1], flush=True)
 loop.run_forever()

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +12,9 @@ use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tempfile::TempDir;
 
 use super::mail::Letter;
+
+/// Longer than what it says takes to be read.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How it is to be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,11 @@ pub(crate) struct SmtpServer {
 
 impl SmtpServer {
     pub(crate) fn start(speaks: Speaks, password: Option<&str>) -> Self {
+        Self::start_at(0, speaks, password)
+    }
+
+    /// At a port, or at any when it is none.
+    pub(crate) fn start_at(port: u16, speaks: Speaks, password: Option<&str>) -> Self {
         let directory = TempDir::new().expect("a directory");
         let authority = directory.path().join("authority.pem");
         let mut command = Command::new("python3");
@@ -50,6 +59,7 @@ impl SmtpServer {
             vouch(&authority, &certificate);
             command.env("SMTP_CERTIFICATE", certificate);
         }
+        command.env("SMTP_PORT", port.to_string());
         if speaks == Speaks::Tls {
             command.env("SMTP_WRAPPED", "yes");
         }
@@ -70,9 +80,17 @@ impl SmtpServer {
         Self { port, authority, taken, _directory: directory, child }
     }
 
-    /// What it has taken until now.
-    pub(crate) fn taken(&self) -> Vec<Taken> {
-        self.taken.lock().expect("whole").clone()
+    /// What it has taken until now, once that is so many letters.
+    pub(crate) fn taken(&self, count: usize) -> Vec<Taken> {
+        let begun = Instant::now();
+        loop {
+            let taken = self.taken.lock().expect("whole").clone();
+            if taken.len() >= count {
+                return taken;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{} letters of {count}: {taken:?}", taken.len());
+            std::thread::yield_now();
+        }
     }
 }
 
