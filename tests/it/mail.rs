@@ -351,13 +351,12 @@ database_tests! {
         let server = SmtpServer::start_at(port, Speaks::Plainly, None);
         world.pass(TimeDelta::hours(1));
         world.delivers().await;
-        let subjects: Vec<String> = server.taken(3).into_iter().map(|taken| taken.letter.subject).collect();
-        let mut subjects: Vec<&str> = subjects.iter().map(String::as_str).collect();
-        subjects.sort_unstable();
-        assert_eq!(
-            subjects,
-            ["Your access to Acme has ended", "cas@example.com is now a member of Acme", "cas@example.com is now a member of Acme"]
-        );
+        // What was tried while cas was away was dropped as well; that they came back is told once at least.
+        let taken = server.taken(2);
+        let told: Vec<&str> = taken.iter().map(|taken| taken.letter.subject.as_str()).collect();
+        assert!(told.iter().all(|subject| subject.ends_with("a member of Acme") || subject.ends_with("has ended")), "{told:?}");
+        let ended: Vec<_> = taken.iter().filter(|taken| taken.letter.subject.ends_with("has ended")).collect();
+        assert_eq!(ended.iter().flat_map(|taken| &taken.to).collect::<Vec<_>>(), ["bob@example.com"]);
         world.end().await;
     }
 
