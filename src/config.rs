@@ -238,7 +238,7 @@ impl Payment {
 }
 
 /// E-mail.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct MailSettings {
     /// Who sends e-mail: smtps://USER:PASSWORD@HOST:PORT, or smtp://HOST:PORT with ?tls=required for STARTTLS; folder:PATH, into which
     /// letters are written as .eml files that nobody sends; off, where the caller delivers the tokens of invitations. The same on
@@ -267,6 +267,20 @@ pub struct MailSettings {
     /// of Jinja. Those that come along are in src/delivery/mail/templates of the repository.
     #[arg(long, env = "TENANTRY_MAIL_TEMPLATES")]
     pub mail_templates: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for MailSettings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MailSettings")
+            .field("mail", &self.mail.parse::<Sender>().map(|sender| sender.kind()))
+            .field("mail_ca", &self.mail_ca)
+            .field("mail_from", &self.mail_from)
+            .field("invitation_url", &self.invitation_url)
+            .field("mail_language", &self.mail_language)
+            .field("mail_templates", &self.mail_templates)
+            .finish()
+    }
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, &'static str> {

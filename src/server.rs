@@ -192,7 +192,8 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let serving = server.serve_with_incoming_shutdown(connections, stopping);
     let outcome = within(serving, stop, parts.drain).await;
     background.cancel();
-    // Each is at most one short step from its end, unless the database does not answer.
+    // Each is at most one short step from its end, unless the database does not answer, or a server of e-mail is slow: a letter that it
+    // takes after this is sent once more.
     let ends = async { tokio::join!(readiness, working, hearing, watching, feeding, delivering, measuring) };
     if tokio::time::timeout(PING_TIMEOUT, ends).await.is_err() {
         tracing::warn!("left the background work before its end");

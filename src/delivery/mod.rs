@@ -54,6 +54,8 @@ async fn send(app: &App, queued: &Notify, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = queued.notified() => {}
+            // However long the queueing goes on.
+            () = tokio::time::sleep(INTERVAL) => {}
             () = app.clock.moved() => {}
         }
     }

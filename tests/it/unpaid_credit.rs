@@ -36,7 +36,7 @@ async fn owes_back(world: &World) -> (Person, pb::Invoice, pb::Invoice) {
     (ann, first, given_up)
 }
 
-/// The credit balance, and what credit to come makes good first.
+/// The credit balance, and what is left of credit to come makes good.
 async fn balance(owner: &Person) -> (i64, i64) {
     let subscription = owner.subscription().await.expect("a subscription");
     (subscription.credit_balance_minor, subscription.unpaid_credit_minor)

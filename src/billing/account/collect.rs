@@ -354,7 +354,7 @@ impl Account<'_> {
         }
         let kept = self.invoices.remove(index);
         self.invoices.insert(0, kept);
-        let (waits, invoice_id) = (self.draft.take(), self.next_invoice_id);
+        let (waits, invoice_id) = (self.draft.take(), id::new(now));
         self.draft = Some(Draft { invoice_id, lines, created_at: now, changed: true });
         self.finalize(now, true)?;
         self.draft = waits;

@@ -61,8 +61,8 @@ impl FromStr for Sender {
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(SenderError::Form)?;
         if !url.username().is_empty() || url.password().is_some() {
             url.password().filter(|_| !url.username().is_empty()).ok_or(SenderError::NoPassword)?;
-            let is_sure =
-                url.scheme() == "smtps" || url.query_pairs().any(|pair| pair == ("tls".into(), "required".into()));
+            let tls = url.query_pairs().find(|(key, _)| key == "tls");
+            let is_sure = url.scheme() == "smtps" || tls.is_some_and(|(_, wish)| wish == "required");
             let is_here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
             if !is_sure && !is_here {
                 return Err(SenderError::InTheClear);
@@ -192,15 +192,12 @@ fn undelivered(error: &lettre::transport::smtp::Error) -> Undelivered {
     Undelivered { reason: reason(error), for_good: is_for_good(code, &error.to_string()) }
 }
 
-/// Whether a refusal is about the address, which is not known or takes nothing, and not about who sends: that is of the server as it
-/// is now. Enhanced codes (RFC 3463) say which, where there are any.
+/// Whether a refusal is about the address, which is not known or takes nothing. Only an enhanced code (RFC 3463) says so: without one
+/// it may be about who sends, and that is of the server as it is now.
 fn is_for_good(code: Option<u16>, said: &str) -> bool {
     const OF_THE_ADDRESS: [&str; 7] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1", "5.4.4"];
-    let enhanced = said.split_whitespace().find(|word| {
-        let mut parts = word.split('.');
-        parts.next() == Some("5") && parts.clone().count() == 2 && parts.all(|part| part.parse::<u16>().is_ok())
-    });
-    matches!(code, Some(550 | 551 | 553)) && enhanced.is_none_or(|enhanced| OF_THE_ADDRESS.contains(&enhanced))
+    let mut words = said.split_whitespace().map(|word| word.trim_matches(|letter: char| !letter.is_ascii_digit()));
+    matches!(code, Some(550 | 551 | 553)) && words.any(|word| OF_THE_ADDRESS.contains(&word))
 }
 
 /// How the server of a URL is spoken to, trusting an authority of one's own besides the public ones.
@@ -272,13 +269,15 @@ mod tests {
 
     #[test]
     fn only_what_is_said_of_the_address_is_for_good() {
-        for said in
-            ["permanent error (550): 5.1.1 <a@example.com> is not known here", "permanent error (550): no such user"]
-        {
+        for said in [
+            "permanent error (550): 5.1.1 <a@example.com> is not known here",
+            "permanent error (550): no such user (#5.1.1)",
+        ] {
             assert!(is_for_good(Some(550), said), "{said}");
         }
         for (code, said) in [
             (Some(550), "permanent error (550): 5.7.1 blocked"),
+            (Some(550), "permanent error (550): relay not permitted"),
             (Some(553), "permanent error (553): 5.1.8 sender address rejected"),
             (Some(554), "permanent error (554): 5.1.1 no"),
             (Some(451), "transient error (451): 4.7.1 later"),

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub async fn queue_some(app: &App) -> Result<bool, Error> {
     }
     consumer::read_some(app, CONSUMER, &TYPES, async |transaction, events| {
         for event in events {
-            match queue(app, transaction, event).await {
+            match guarded(Box::pin(queue(app, transaction, event))).await {
                 // What cannot be understood is told to nobody, and keeps nothing else from being told.
                 Err(error @ Error::Defect(..)) => {
                     let error = &error as &dyn std::error::Error;
@@ -116,7 +116,13 @@ async fn insert(
             failure: String::new(),
         });
     }
-    Ok(sql::insert_all(connection, &rows).await?)
+    // What is queued is queued; nothing stands in the way of what comes after.
+    let once = OnConflict::columns([C::OrganizationId, C::EventNumber, C::Recipient]).do_nothing().to_owned();
+    for rows in sql::blocks(&rows) {
+        let rows = rows.iter().cloned().map(mail::Model::into_active_model);
+        mail::Entity::insert_many(rows).on_conflict(once.clone()).exec_without_returning(connection).await?;
+    }
+    Ok(())
 }
 
 /// Sends some letters that are due, until told to stop. Says whether there may be more.
