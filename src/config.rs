@@ -273,7 +273,7 @@ impl std::fmt::Debug for MailSettings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("MailSettings")
-            .field("mail", &self.mail.parse::<Sender>().map(|sender| sender.kind()))
+            .field("mail", &self.mail.parse::<Sender>())
             .field("mail_ca", &self.mail_ca)
             .field("mail_from", &self.mail_from)
             .field("invitation_url", &self.invitation_url)

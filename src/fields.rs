@@ -210,6 +210,19 @@ impl Fields {
         known.iter().copied().filter(|field| paths.iter().any(|path| names(path, field))).collect()
     }
 
+    /// The states that a list is narrowed to, each once. `known` gives what a number of the contract stands for.
+    pub fn states<T>(&mut self, numbers: &[i32], must_be: &str, known: impl Fn(i32) -> Option<T>) -> Vec<T> {
+        let mut states = Vec::new();
+        // Of more different ones than there are states, some are wrong; nobody wants to hear of each.
+        for (index, number) in Self::distinct(numbers.iter().copied(), |number| *number).into_iter().take(100) {
+            match known(number) {
+                Some(state) => states.push(state),
+                None => self.fault(format!("states[{index}]"), must_be),
+            }
+        }
+        states
+    }
+
     /// Every item of a batch once, with the index at which it came first.
     pub fn distinct<T, K: std::hash::Hash + Eq>(
         items: impl IntoIterator<Item = T>,

@@ -9,7 +9,6 @@ use prost::Message;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{Context, SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 use uuid::Uuid;
 
@@ -18,6 +17,7 @@ use crate::entity::stored_answer;
 use crate::error::{Error, OnConstraint as _};
 use crate::fields::parse_uuid;
 use crate::pb::MutationRequest;
+use crate::sql;
 
 /// How long an answer is kept.
 pub const KEPT: TimeDelta = TimeDelta::hours(24);
@@ -159,14 +159,7 @@ pub fn request_id<R: MutationRequest>(request: &R) -> Result<Option<Uuid>, Error
 pub async fn prune(connection: &impl ConnectionTrait, now: DateTime<Utc>, limit: u64) -> Result<u64, sea_orm::DbErr> {
     use stored_answer::Column as C;
     let key = [C::OrganizationId, C::Caller, C::RequestKey];
-    let old = Query::select()
-        .columns(key)
-        .from(stored_answer::Entity)
-        .and_where(C::CreatedAt.lte(now - KEPT))
-        .limit(limit)
-        .to_owned();
-    let delete = stored_answer::Entity::delete_many().filter(Expr::tuple(key.map(Expr::col)).in_subquery(old));
-    Ok(delete.exec(connection).await?.rows_affected)
+    sql::delete_some::<stored_answer::Entity>(connection, &key, C::CreatedAt.lte(now - KEPT), limit).await
 }
 
 /// SHA-256 of parts, each preceded by its length, so that no two lists of parts read alike.

@@ -17,7 +17,8 @@ use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::config::{self, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
-use tenantry::delivery::mail::post::{Post, Sender};
+use tenantry::delivery::mail::Mail;
+use tenantry::delivery::mail::post::Post;
 use tenantry::deployment;
 use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
@@ -90,10 +91,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     database.migrate().await?;
     deployment::check(&database, &policy).await?;
     let mail = settings.mail.open()?;
-    if mail.as_ref().is_some_and(|mail| matches!(mail.post, Post::Folder(_))) {
-        tracing::warn!(mail = settings.mail.mail, "e-mail is written into a folder, and reaches nobody");
-    }
-    announce(&settings, &policy, &callers);
+    announce(&settings, &policy, &callers, mail.as_ref());
     if settings.reflection {
         // Without it grpcurl would need the protos.
         banner::print(listener.local_addr()?, banner_identity(&callers, &settings.identity));
@@ -126,7 +124,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// What somebody who looks at the log at night wants to know first.
-fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader) {
+fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader, mail: Option<&Mail>) {
     let identity = match (callers.verifier.is_some(), callers.trust_metadata) {
         (true, true) => "tokens and headers",
         (true, false) => "tokens",
@@ -140,11 +138,14 @@ fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader) {
         plans = settings.plans.as_deref().unwrap_or("embedded"),
         identity,
         payment = ?settings.payment.payment_provider,
-        mail = settings.mail.mail.parse::<Sender>().map_or("", |sender| sender.kind()),
+        mail = mail.map_or("off", |mail| mail.post.kind()),
         "starting"
     );
     if settings.clock == ClockKind::Manual {
         tracing::warn!("the clock is a manual one: it stands still, and whoever may call moves it");
+    }
+    if let Some(Post::Folder(folder)) = mail.map(|mail| &mail.post) {
+        tracing::warn!(folder = %folder.display(), "e-mail is written into a folder, and reaches nobody");
     }
 }
 

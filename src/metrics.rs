@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -29,6 +30,8 @@ pub struct Metrics {
     pub mails_under_way: Gauge,
     /// E-mails of all organizations that are parked.
     pub mails_parked: Gauge,
+    /// How often this server's worker has done all that was due.
+    pub worker_sweeps: Counter,
 }
 
 impl Default for Metrics {
@@ -44,7 +47,13 @@ impl Default for Metrics {
         registry.register("event_watches", "Calls of WatchEvents that are under way", event_watches.clone());
         registry.register("mails_under_way", "E-mails that this server is sending", mails_under_way.clone());
         registry.register("mails_parked", "E-mails of all organizations that are parked", mails_parked.clone());
-        Self { registry, drifting_organizations, event_watches, mails_under_way, mails_parked }
+        let worker_sweeps = Counter::default();
+        registry.register(
+            "worker_sweeps",
+            "Times that this server's worker has done all that was due, about once a minute",
+            worker_sweeps.clone(),
+        );
+        Self { registry, drifting_organizations, event_watches, mails_under_way, mails_parked, worker_sweeps }
     }
 }
 

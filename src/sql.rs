@@ -6,7 +6,8 @@
 //! sizes that batches happen to have would fill the memory of both. So lists are padded, and rows written in blocks, to
 //! powers of two.
 
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, ModelTrait};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SimpleExpr};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, ModelTrait, QueryFilter as _};
 
 use crate::error::Error;
 
@@ -47,6 +48,19 @@ where
         M::Entity::insert_many(rows).exec_without_returning(connection).await?;
     }
     Ok(())
+}
+
+/// Deletes some of the rows that a condition holds for, and says how many those were; `key` is what tells rows apart.
+pub async fn delete_some<E: EntityTrait>(
+    connection: &impl ConnectionTrait,
+    key: &[E::Column],
+    which: SimpleExpr,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let columns = || key.iter().copied();
+    let some = Query::select().columns(columns()).from(E::default()).and_where(which).limit(limit).to_owned();
+    let delete = E::delete_many().filter(Expr::tuple(columns().map(Expr::col)).in_subquery(some));
+    Ok(delete.exec(connection).await?.rows_affected)
 }
 
 /// The pattern of every text that contains this one, for LIKE: `%` and `_` are letters like others, escaped by `\`.

@@ -1,5 +1,5 @@
-//! What runs beside the calls: bills, takes expired invitations off the books, forgets old answers and e-mail, purges organizations whose time
-//! has come.
+//! What runs beside the calls: bills, takes expired invitations off the books, forgets old answers and e-mail, purges
+//! organizations whose time has come.
 //!
 //! Safe on any number of replicas: each claims what it works on, and skips what another has claimed. It works in small
 //! transactions, however much there is to do, and stops between any two of them.
@@ -34,6 +34,7 @@ const ROWS_AT_ONCE: u64 = 2000;
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     loop {
         sweep(&app, &stop).await;
+        app.metrics.worker_sweeps.inc();
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}

@@ -5,7 +5,7 @@
 //! another asks for again by the same key; when the provider may have forgotten the key, it is asked first what it knows.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _,
@@ -26,6 +26,7 @@ use crate::error::{Error, OnConstraint as _};
 use crate::event::Change;
 use crate::operation::store::read_json;
 use crate::operation::{self, Duty, Itself, Unit};
+use crate::sql;
 use crate::worker::guarded;
 
 /// By this name the database knows the provider.
@@ -352,16 +353,10 @@ async fn remember(unit: &Unit<'_, Itself>, event_id: &str) -> Result<bool, Error
 /// Forgets some of the events that were remembered long enough. Says whether there may be more.
 pub async fn forget_some(app: &App, limit: u64) -> Result<bool, Error> {
     use provider_event::Column as E;
-    let key = [E::Provider, E::EventId];
-    let old = Query::select()
-        .columns(key)
-        .from(provider_event::Entity)
-        .and_where(E::CreatedAt.lte(app.clock.now() - EVENTS_KEPT))
-        .limit(limit)
-        .to_owned();
+    let old = E::CreatedAt.lte(app.clock.now() - EVENTS_KEPT);
     let transaction = app.database.begin().await?;
-    let delete = provider_event::Entity::delete_many().filter(Expr::tuple(key.map(Expr::col)).in_subquery(old));
-    let forgotten = delete.exec(&transaction).await?.rows_affected;
+    let key = [E::Provider, E::EventId];
+    let forgotten = sql::delete_some::<provider_event::Entity>(&transaction, &key, old, limit).await?;
     transaction.commit().await?;
     Ok(forgotten > 0)
 }

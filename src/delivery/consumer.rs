@@ -1,15 +1,14 @@
 //! A reader of the log of all organizations, of which there is one in the deployment, on whichever server.
 
-use sea_orm::sea_query::Expr;
-use sea_orm::sea_query::{LockBehavior, LockType};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Select,
 };
 
 use crate::app::App;
+use crate::entity::event;
 use crate::entity::event_consumer::{self, Column as C};
-use crate::entity::{event, event_feed};
 use crate::error::Error;
 use crate::event::feed::last_position;
 
@@ -28,14 +27,12 @@ pub async fn read_some(
     work: impl AsyncFnOnce(&DatabaseTransaction, &[event::Model]) -> Result<(), Error>,
 ) -> Result<bool, Error> {
     let reader = app.database.reader();
-    let last = last_position(reader).await?;
-    let reached = event_consumer::Entity::find_by_id(consumer).one(reader).await?;
-    let reached = reached.ok_or(Error::defect("a reader of the log without a place in it"))?;
-    if reached.position >= last {
+    let (last, reached) = (last_position(reader).await?, reached(reader, consumer).await?);
+    if reached >= last {
         return Ok(false);
     }
-    let is_near = last - reached.position < UNNOTED;
-    if is_near && some(reached.position, last, types).limit(1).one(reader).await?.is_none() {
+    let is_near = last - reached < UNNOTED;
+    if is_near && some(reached, last, types).limit(1).one(reader).await?.is_none() {
         return Ok(false);
     }
     let transaction = app.database.begin().await?;
@@ -67,17 +64,20 @@ fn some(after: i64, until: i64, types: &[&str]) -> Select<event::Entity> {
 
 /// Passes over all that has happened.
 pub async fn skip_all(app: &App, consumer: &'static str) -> Result<(), Error> {
-    use event_feed::Column as F;
-    let last = event_feed::Entity::find().select_only().column(F::LastPosition).into_tuple::<i64>();
     let reader = app.database.reader();
-    let reached = event_consumer::Entity::find_by_id(consumer).one(reader).await?;
-    let reached = reached.map_or(0, |reached| reached.position);
-    if let Some(last) = last.one(reader).await?.filter(|last| *last > reached) {
+    let (last, reached) = (last_position(reader).await?, reached(reader, consumer).await?);
+    if last > reached {
         let transaction = app.database.begin().await?;
         move_to(&transaction, consumer, last).await?;
         transaction.commit().await?;
     }
     Ok(())
+}
+
+/// Until which position a reader has come.
+async fn reached(connection: &impl ConnectionTrait, consumer: &str) -> Result<i64, Error> {
+    let cursor = event_consumer::Entity::find_by_id(consumer).one(connection).await?;
+    Ok(cursor.ok_or(Error::defect("a reader of the log without a place in it"))?.position)
 }
 
 /// Only forward: another server may have come further.

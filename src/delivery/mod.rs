@@ -38,7 +38,7 @@ async fn queue(app: &App, queued: &Notify, stop: &CancellationToken) {
     let mut more = app.feed.follow();
     while !stop.is_cancelled() {
         more.catch_up();
-        until_done("queueing e-mail", stop, || mail::queue::queue_some(app)).await;
+        queue_all(app, stop).await;
         queued.notify_one();
         tokio::select! {
             () = stop.cancelled() => return,
@@ -50,7 +50,7 @@ async fn queue(app: &App, queued: &Notify, stop: &CancellationToken) {
 
 async fn send(app: &App, queued: &Notify, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        until_done("sending e-mail", stop, || mail::queue::send_some(app, stop)).await;
+        send_all(app, stop).await;
         tokio::select! {
             () = stop.cancelled() => return,
             () = queued.notified() => {}
@@ -78,6 +78,14 @@ async fn pass_over(app: &App, stop: &CancellationToken) {
 
 /// Queues and sends all that is due, once.
 pub async fn sweep(app: &App, stop: &CancellationToken) {
+    queue_all(app, stop).await;
+    send_all(app, stop).await;
+}
+
+async fn queue_all(app: &App, stop: &CancellationToken) {
     until_done("queueing e-mail", stop, || mail::queue::queue_some(app)).await;
+}
+
+async fn send_all(app: &App, stop: &CancellationToken) {
     until_done("sending e-mail", stop, || mail::queue::send_some(app, stop)).await;
 }

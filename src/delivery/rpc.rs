@@ -52,22 +52,15 @@ impl Query for ListMails {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let known = |state: &i32| match pb::MailState::try_from(*state) {
-            Ok(pb::MailState::Queued) => Some(State::Queued),
-            Ok(pb::MailState::Sent) => Some(State::Sent),
-            Ok(pb::MailState::Parked) => Some(State::Parked),
-            Ok(pb::MailState::Dropped) => Some(State::Dropped),
-            Ok(pb::MailState::Unspecified) | Err(_) => None,
-        };
-        let states = Fields::distinct(request.states.iter(), |state| **state);
-        let states = states.into_iter().filter_map(|(index, state)| {
-            let state = known(state);
-            if state.is_none() {
-                fields.fault(format!("states[{index}]"), "must be a state of an e-mail");
-            }
-            state
+        let states = fields.states(&request.states, "must be a state of an e-mail", |number| {
+            Some(match pb::MailState::try_from(number).ok()? {
+                pb::MailState::Queued => State::Queued,
+                pb::MailState::Sent => State::Sent,
+                pb::MailState::Parked => State::Parked,
+                pb::MailState::Dropped => State::Dropped,
+                pb::MailState::Unspecified => return None,
+            })
         });
-        let states: Vec<State> = states.collect();
         let list = format!("ListMails {} {states:?}", request.organization_id);
         let page = Page::read(&mut fields, request.page_size, &request.page_token, list, |_| true)?;
         fields.done(Self { states, page })

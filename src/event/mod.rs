@@ -19,6 +19,8 @@ use uuid::Uuid;
 pub use rpc::Service;
 pub use subject::Subject;
 
+use crate::entity::event;
+
 /// Something that happened, with what it was before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload")]
@@ -589,6 +591,17 @@ pub enum Change {
         /// How many there are.
         seats: i64,
     },
+}
+
+impl Change {
+    /// What an event of the log says.
+    ///
+    /// # Errors
+    ///
+    /// When a newer version wrote it.
+    pub fn read(row: &event::Model) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(serde_json::json!({ "type": row.r#type, "payload": row.payload }))
+    }
 }
 
 /// A field that changed.

@@ -85,7 +85,7 @@ pub(super) const TYPES: [&str; 68] = [
 /// An event of the log. One that a newer version wrote is shown without what only that version can read.
 #[must_use]
 pub(super) fn event(row: event::Model) -> pb::Event {
-    let change = serde_json::json!({ "type": row.r#type, "payload": row.payload });
+    let change = Change::read(&row);
     pb::Event {
         organization_id: row.organization_id.to_string(),
         number: row.number,
@@ -99,7 +99,7 @@ pub(super) fn event(row: event::Model) -> pb::Event {
         }),
         subject: Some(pb::EventSubject { kind: row.subject_kind, id: row.subject_id }),
         request_id: row.request_id,
-        payload: serde_json::from_value(change).ok().map(payload),
+        payload: change.ok().map(payload),
     }
 }
 

@@ -139,11 +139,16 @@ impl Tally {
     }
 }
 
-/// The day that it is at a moment in a time zone; in UTC should the name be none.
+/// The time zone of a name; UTC should it be none.
+#[must_use]
+pub fn zone_of(time_zone: &str) -> Tz {
+    time_zone.parse().unwrap_or(Tz::UTC)
+}
+
+/// The day that it is at a moment in a time zone.
 #[must_use]
 pub fn day_of(moment: DateTime<Utc>, time_zone: &str) -> NaiveDate {
-    let zone: Tz = time_zone.parse().unwrap_or(Tz::UTC);
-    moment.with_timezone(&zone).date_naive()
+    moment.with_timezone(&zone_of(time_zone)).date_naive()
 }
 
 /// Counts on: the day that is under way after `tally` happened on `day`, and the day that ended by it. A day never goes back:

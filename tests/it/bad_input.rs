@@ -82,10 +82,7 @@ async fn billed(world: &World, owner: &Person) -> (String, String) {
     owner.changes(plan("paid")).await.expect("a plan");
     let invoice_id = owner.invoices().await.remove(0).invoice_id;
     let payment_method_id = fresh_uuid();
-    let id = |id: &str| match world.backend {
-        Backend::Sqlite => format!("x'{}'", id.replace('-', "")),
-        Backend::Postgres => format!("'{id}'"),
-    };
+    let id = |id: &str| world.backend.id(id);
     // There is no provider that would keep one.
     let columns = "organization_id, payment_method_id, provider, reference, kind, brand, last4, expiry_month, expiry_year, is_default, created_at";
     let sql = format!(
@@ -100,10 +97,7 @@ async fn billed(world: &World, owner: &Person) -> (String, String) {
 /// An e-mail of this owner's organization that is parked.
 async fn parked(world: &World, owner: &Person) -> String {
     let mail_id = fresh_uuid();
-    let id = |id: &str| match world.backend {
-        Backend::Sqlite => format!("x'{}'", id.replace('-', "")),
-        Backend::Postgres => format!("'{id}'"),
-    };
+    let id = |id: &str| world.backend.id(id);
     let columns =
         "organization_id, mail_id, event_number, recipient, kind, letter, state, created_at, due_at, ended_at";
     let at = "'2026-01-05T09:00:00+00:00'";

@@ -659,8 +659,5 @@ database_tests! {
 
 /// An organization's id as the database writes it.
 fn of(world: &World, person: &Person) -> String {
-    match world.backend {
-        Backend::Postgres => format!("'{}'", person.organization_id),
-        Backend::Sqlite => format!("x'{}'", person.organization_id.replace('-', "")),
-    }
+    world.backend.id(&person.organization_id)
 }

@@ -36,6 +36,15 @@ async fn owes_back(world: &World) -> (Person, pb::Invoice, pb::Invoice) {
     (ann, first, given_up)
 }
 
+/// The same owner a month later, when the first invoice is paid and the next is open.
+async fn renews(world: &World) -> (Person, pb::Invoice) {
+    let (ann, first, _) = owes_back(world).await;
+    world.service("billing").pays(&first).await;
+    world.passes(TimeDelta::days(31)).await;
+    let renewed = ann.invoices().await.pop().expect("an invoice");
+    (ann, renewed)
+}
+
 /// The credit balance, and what is left of credit to come makes good.
 async fn balance(owner: &Person) -> (i64, i64) {
     let subscription = owner.subscription().await.expect("a subscription");
@@ -65,10 +74,7 @@ database_tests! {
     async fn what_is_left_of_credit_makes_it_good_also_periods_later_and_nobody_is_asked_for_it(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("billing");
-        let (ann, first, _) = owes_back(&world).await;
-        service.pays(&first).await;
-        world.passes(TimeDelta::days(31)).await;
-        let renewed = ann.invoices().await.pop().unwrap();
+        let (ann, renewed) = renews(&world).await;
         assert_eq!((renewed.total_minor, balance(&ann).await), (5_000, (0, 4_000)));
         // As long as something is open, credit pays that.
         let made = ann.changes(seats_now(7)).await.unwrap().outcome.unwrap().invoice.unwrap();
@@ -130,10 +136,7 @@ database_tests! {
     async fn credit_that_comes_back_pays_what_is_open_before_it_makes_anything_good(backend: Backend) {
         let world = World::with(backend, billed()).await;
         let service = world.service("billing");
-        let (ann, first, _) = owes_back(&world).await;
-        service.pays(&first).await;
-        world.passes(TimeDelta::days(31)).await;
-        let renewed = ann.invoices().await.pop().unwrap();
+        let (ann, renewed) = renews(&world).await;
         let more = ann.changes(seats_now(12)).await.unwrap().outcome.unwrap().invoice.unwrap();
         ann.changes(seats_now(8)).await.unwrap();
         let renewed = ann.invoice(&renewed.invoice_id).await;

@@ -307,17 +307,15 @@ impl Account<'_> {
     /// When it is not open, or a part of it is paid or was given back on another invoice.
     pub fn void(&mut self, row: &invoice::Model, now: DateTime<Utc>) -> Result<usize, Error> {
         let index = self.open(row)?;
-        let mut given_back = row.given_back_minor;
         for line in self.take_credit_of(row.invoice_id) {
             if let Some((invoice_id, amount_minor)) = line.gives_back()? {
-                given_back -= amount_minor;
                 self.given_back.push((invoice_id, -amount_minor));
             }
         }
         if let Some(finalized_at) = row.finalized_at {
             self.take_lines(|line| line.is_carried_at(finalized_at));
         }
-        if row.paid_minor > 0 || row.credited_minor > 0 || given_back > 0 {
+        if row.paid_minor > 0 || row.credited_minor > 0 || self.given_back_of(row) > 0 {
             return Err(Billing::InvoicePartlyPaid { invoice_id: row.invoice_id }.into());
         }
         let applied = row.credit_applied_minor;

@@ -25,21 +25,16 @@ impl Query for ListInvoices {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let mut states = Vec::new();
-        let said = Fields::distinct(request.states.iter().copied(), |number| *number);
-        // Of more different ones than there are states, some are wrong; nobody wants to hear of each.
-        for (index, number) in said.into_iter().take(100) {
-            match InvoiceState::try_from(number) {
-                Ok(InvoiceState::Draft) => states.push(State::Draft),
-                Ok(InvoiceState::Open) => states.push(State::Open),
-                Ok(InvoiceState::Paid) => states.push(State::Paid),
-                Ok(InvoiceState::Void) => states.push(State::Void),
-                Ok(InvoiceState::Uncollectible) => states.push(State::Uncollectible),
-                Ok(InvoiceState::Unspecified) | Err(_) => {
-                    fields.fault(format!("states[{index}]"), "must be a state of an invoice");
-                }
-            }
-        }
+        let states = fields.states(&request.states, "must be a state of an invoice", |number| {
+            Some(match InvoiceState::try_from(number).ok()? {
+                InvoiceState::Draft => State::Draft,
+                InvoiceState::Open => State::Open,
+                InvoiceState::Paid => State::Paid,
+                InvoiceState::Void => State::Void,
+                InvoiceState::Uncollectible => State::Uncollectible,
+                InvoiceState::Unspecified => return None,
+            })
+        });
         let list = format!("ListInvoices {} {states:?}", request.organization_id);
         let page = Page::read(&mut fields, request.page_size, &request.page_token, list, |_| true)?;
         fields.done(Self { states, page })

@@ -146,9 +146,7 @@ pub async fn consequence(
     connection: &impl ConnectionTrait,
     row: &event::Model,
 ) -> Result<Consequence, Error> {
-    let change = serde_json::json!({ "type": row.r#type, "payload": row.payload });
-    let change = serde_json::from_value::<Change>(change)
-        .map_err(|error| Error::Defect("an event could not be read", Some(error.into())))?;
+    let change = Change::read(row).map_err(|error| Error::Defect("an event could not be read", Some(error.into())))?;
     let scope = Scope::of_newcomer(row.organization_id);
     let at = row.occurred_at;
     let by = row.actor_user_id.clone();

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The most connections to an SMTP server that are kept while nothing is sent.
 const IDLE_CONNECTIONS: u32 = 4;
 
-/// Who is to send, as a setting says it. It has no `Debug`: there may be a password in it.
+/// Who is to send, as a setting says it. There may be a password in it, which its `Debug` leaves out.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Sender {
     /// Nobody.
@@ -72,15 +72,13 @@ impl FromStr for Sender {
     }
 }
 
-impl Sender {
-    /// What may be said of it in a log.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
             Self::Off => "off",
             Self::Folder(_) => "folder",
             Self::Smtp(_) => "smtp",
-        }
+        })
     }
 }
 
@@ -161,6 +159,15 @@ impl Post {
                 Self::Smtp(Box::new(Smtp::new(builder, PATIENCE)))
             }
         }))
+    }
+
+    /// What of it is said when the service starts.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Folder(_) => "folder",
+            Self::Smtp(_) => "smtp",
+        }
     }
 
     /// Sends a letter.
@@ -245,16 +252,16 @@ mod tests {
 
     #[test]
     fn who_is_to_send_is_said_in_one_setting_whose_password_nobody_overhears() {
-        let said = |text: &str| text.parse::<Sender>().map(|sender| sender.kind());
-        assert_eq!(said("off"), Ok("off"));
-        assert_eq!(said("folder:/tmp/mail"), Ok("folder"));
+        let said = |text: &str| text.parse::<Sender>().map(|sender| format!("{sender:?}"));
+        assert_eq!(said("off"), Ok("off".to_owned()));
+        assert_eq!(said("folder:/tmp/mail"), Ok("folder".to_owned()));
         for url in [
             "smtps://ann:secret@mail.example.com:465",
             "smtp://ann:secret@mail.example.com:587?tls=required",
             "smtp://ann:secret@localhost:2525",
             "smtp://relay:25",
         ] {
-            assert_eq!(said(url), Ok("smtp"), "{url}");
+            assert_eq!(said(url), Ok("smtp".to_owned()), "{url}");
         }
         for wrong in
             ["", "on", "folder:", "smtp:", "smtp://", "smpts://ann:secret@b", "http://example.com", "mail.example.com"]

@@ -2,18 +2,17 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
-use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
+use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
     IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::letter::{self, Letter, TYPES};
 use super::post::Undelivered;
 use super::{Mail, write};
-use tokio_util::sync::CancellationToken;
-
 use crate::app::App;
 use crate::auth::scope::Scope;
 use crate::delivery::consumer;
@@ -65,9 +64,7 @@ pub async fn queue_some(app: &App) -> Result<bool, Error> {
 
 /// Where there is no e-mail, passes over what has happened: it is not told later.
 pub async fn pass_over(app: &App) -> Result<bool, Error> {
-    if app.mail.is_none() {
-        consumer::skip_all(app, CONSUMER).await?;
-    }
+    consumer::skip_all(app, CONSUMER).await?;
     Ok(false)
 }
 
@@ -78,7 +75,7 @@ async fn queue(app: &App, transaction: &DatabaseTransaction, event: &event::Mode
         mail::Entity::update_many()
             .filter(C::OrganizationId.eq(event.organization_id))
             .filter(C::InvitationId.eq(invitation_id))
-            .filter(Expr::cust("mail.state = 'queued'"))
+            .filter(is_queued())
             .col_expr(C::State, Expr::value(State::Dropped.to_value()))
             .col_expr(C::EndedAt, Expr::value(Some(now)))
             .exec(transaction)
@@ -153,8 +150,7 @@ pub async fn send_some(app: &App, stop: &CancellationToken) -> Result<bool, Erro
 
 async fn list_due(connection: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<Vec<mail::Model>, DbErr> {
     mail::Entity::find()
-        // Written out, not bound: only so can PostgreSQL tell that the partial index has all the rows that are asked for.
-        .filter(Expr::cust("mail.state = 'queued'"))
+        .filter(is_queued())
         .filter(C::DueAt.lte(now))
         .order_by_asc(C::DueAt)
         .limit(AT_ONCE)
@@ -227,7 +223,7 @@ async fn claim(app: &App, row: mail::Model) -> Result<Option<mail::Model>, Error
     let attempts = row.attempts + 1;
     let transaction = app.database.begin().await?;
     let claimed = of(&row)
-        .filter(Expr::cust("mail.state = 'queued'"))
+        .filter(is_queued())
         .filter(C::Attempts.eq(row.attempts))
         .filter(C::DueAt.eq(row.due_at))
         .col_expr(C::DueAt, Expr::value(app.clock.now() + CLAIM.max(wait(row.mail_id, attempts))))
@@ -246,7 +242,7 @@ async fn conclude(app: &App, row: &mail::Model, outcome: Outcome) -> Result<(), 
         update.col_expr(C::EndedAt, Expr::value(Some(now)))
     };
     // Nobody else has tried it since, and nothing else was decided of it.
-    let own = || of(row).filter(Expr::cust("mail.state = 'queued'")).filter(C::Attempts.eq(attempts));
+    let own = || of(row).filter(is_queued()).filter(C::Attempts.eq(attempts));
     let update = match outcome {
         Outcome::Sent => {
             tracing::info!(%org, mail = %id, kind, attempts, "an e-mail was sent");
@@ -281,6 +277,11 @@ fn wait(mail_id: Uuid, attempts: i64) -> TimeDelta {
     TimeDelta::seconds(seconds + seconds * (i64::from(last) - 128) / 1280)
 }
 
+/// Written out, not bound: only so can PostgreSQL tell that a partial index has all the rows that are asked for.
+fn is_queued() -> SimpleExpr {
+    Expr::cust("mail.state = 'queued'")
+}
+
 /// A change of a letter.
 fn of(row: &mail::Model) -> sea_orm::UpdateMany<mail::Entity> {
     let of_it = mail::Entity::update_many().filter(C::OrganizationId.eq(row.organization_id));
@@ -296,25 +297,12 @@ pub async fn count_parked(app: &App) -> Result<bool, Error> {
 
 /// Forgets some letters that ended long ago. Says whether there may be more.
 pub async fn forget_some(app: &App, limit: u64) -> Result<bool, Error> {
-    let before = app.clock.now() - KEPT;
-    let old = || {
-        Query::select()
-            .columns([C::OrganizationId, C::MailId])
-            .from(mail::Entity)
-            .and_where(Expr::col(C::EndedAt).is_not_null())
-            .and_where(Expr::col(C::EndedAt).lt(before))
-            .limit(limit)
-            .to_owned()
-    };
-    let found = mail::Entity::find().filter(C::EndedAt.is_not_null()).filter(C::EndedAt.lt(before)).limit(1);
-    if found.one(app.database.reader()).await?.is_none() {
-        return Ok(false);
-    }
+    let key = [C::OrganizationId, C::MailId];
     let transaction = app.database.begin().await?;
-    let row = Expr::tuple([Expr::col(C::OrganizationId), Expr::col(C::MailId)]);
-    let forgotten = mail::Entity::delete_many().filter(row.in_subquery(old())).exec(&transaction).await?;
+    let forgotten =
+        sql::delete_some::<mail::Entity>(&transaction, &key, C::EndedAt.lt(app.clock.now() - KEPT), limit).await?;
     transaction.commit().await?;
-    Ok(forgotten.rows_affected == limit)
+    Ok(forgotten > 0)
 }
 
 #[cfg(test)]

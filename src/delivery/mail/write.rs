@@ -1,7 +1,6 @@
 //! Writes a letter when it is to be sent, from what is so then.
 
 use chrono::{DateTime, Utc};
-use chrono_tz::Tz;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
@@ -23,11 +22,12 @@ use crate::billing::subscription::Subscription;
 use crate::billing::{shown, store as billing};
 use crate::email::Email;
 use crate::entity::subscription::Status;
-use crate::entity::{invitation, invitation_token, invoice, mail, organization, subscription};
+use crate::entity::{invitation, invitation_token, invoice, mail, membership, organization, subscription};
 use crate::error::Error;
 use crate::membership::rules;
 use crate::membership::token::Token;
 use crate::operation::store;
+use crate::organization::days::zone_of;
 use crate::organization::settings::{self, Settings};
 
 /// Writes a letter; nothing when there is nothing to tell any more. It may be that it cannot be written, and why.
@@ -123,8 +123,7 @@ async fn facts(
         }
         Letter::InvitationAccepted { user_id } => {
             let Some(member) = store::find_member(reader, scope, &user_id).await? else { return Ok(None) };
-            let name = if member.display_name.is_empty() { member.email } else { member.display_name };
-            context! { member => name, role => title(&member.role) }
+            context! { role => title(&member.role), member => called(member) }
         }
         Letter::RoleChanged { user_id, before, after, by } => {
             let member = store::find_member(reader, scope, &user_id).await?;
@@ -210,7 +209,7 @@ async fn mint(
 ) -> Result<Option<(invitation::Model, Token)>, Error> {
     let token = Token::make(scope.organization_id(), invitation_id).ok_or(Error::defect("no random numbers"))?;
     let transaction = app.database.begin().await?;
-    // Locked, so that one which is sent again right now forgets this token, or is seen here.
+    // Locked, so that one which is sent again right now is seen here, or makes this token worthless.
     let found = find_locked(&transaction, scope, invitation_id).await?;
     let found = found.filter(|found| found.sent_at == sent_at && rules::open(found, app.clock.now()).is_ok());
     let Some(found) = found else { return Ok(None) };
@@ -238,13 +237,15 @@ async fn find_locked(
 async fn name_of(connection: &impl ConnectionTrait, scope: Scope, user_id: Option<&str>) -> Result<String, DbErr> {
     let Some(user_id) = user_id else { return Ok(String::new()) };
     let member = store::find_member(connection, scope, user_id).await?;
-    Ok(member
-        .map(|member| if member.display_name.is_empty() { member.email } else { member.display_name })
-        .unwrap_or_default())
+    Ok(member.map(called).unwrap_or_default())
+}
+
+fn called(member: membership::Model) -> String {
+    if member.display_name.is_empty() { member.email } else { member.display_name }
 }
 
 /// A time in the organization's time zone.
 fn told(at: DateTime<Utc>, organization: &organization::Model) -> String {
-    let zone: Tz = organization.time_zone.parse().unwrap_or(Tz::UTC);
+    let zone = zone_of(&organization.time_zone);
     format!("{} {zone}", at.with_timezone(&zone).format("%Y-%m-%d %H:%M"))
 }

@@ -27,20 +27,15 @@ impl Query for ListJoinRequests {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let mut states = Vec::new();
-        let numbers = Fields::distinct(request.states.iter().copied(), |number| *number);
-        // Of more different ones than there are states, some are wrong; nobody wants to hear of each.
-        for (index, number) in numbers.into_iter().take(100) {
-            match JoinRequestState::try_from(number) {
-                Ok(JoinRequestState::Pending) => states.push(State::Pending),
-                Ok(JoinRequestState::Approved) => states.push(State::Approved),
-                Ok(JoinRequestState::Declined) => states.push(State::Declined),
-                Ok(JoinRequestState::Withdrawn) => states.push(State::Withdrawn),
-                Ok(JoinRequestState::Unspecified) | Err(_) => {
-                    fields.fault(format!("states[{index}]"), "must be a state of a request to join");
-                }
-            }
-        }
+        let states = fields.states(&request.states, "must be a state of a request to join", |number| {
+            Some(match JoinRequestState::try_from(number).ok()? {
+                JoinRequestState::Pending => State::Pending,
+                JoinRequestState::Approved => State::Approved,
+                JoinRequestState::Declined => State::Declined,
+                JoinRequestState::Withdrawn => State::Withdrawn,
+                JoinRequestState::Unspecified => return None,
+            })
+        });
         let list = format!("ListJoinRequests {} {states:?}", request.organization_id);
         let page = Page::read(&mut fields, request.page_size, &request.page_token, list, |_| true)?;
         fields.done(Self { states, page })

@@ -50,21 +50,16 @@ impl Query for ListInvitations {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let mut standings = Vec::new();
-        let states = Fields::distinct(request.states.iter().copied(), |number| *number);
-        // Of more different ones than there are states, some are wrong; nobody wants to hear of each.
-        for (index, number) in states.into_iter().take(100) {
-            match InvitationState::try_from(number) {
-                Ok(InvitationState::Pending) => standings.push(Standing::Open),
-                Ok(InvitationState::Expired) => standings.push(Standing::Expired),
-                Ok(InvitationState::Accepted) => standings.push(Standing::Ended(State::Accepted)),
-                Ok(InvitationState::Declined) => standings.push(Standing::Ended(State::Declined)),
-                Ok(InvitationState::Canceled) => standings.push(Standing::Ended(State::Canceled)),
-                Ok(InvitationState::Unspecified) | Err(_) => {
-                    fields.fault(format!("states[{index}]"), "must be a state of an invitation");
-                }
-            }
-        }
+        let standings = fields.states(&request.states, "must be a state of an invitation", |number| {
+            Some(match InvitationState::try_from(number).ok()? {
+                InvitationState::Pending => Standing::Open,
+                InvitationState::Expired => Standing::Expired,
+                InvitationState::Accepted => Standing::Ended(State::Accepted),
+                InvitationState::Declined => Standing::Ended(State::Declined),
+                InvitationState::Canceled => Standing::Ended(State::Canceled),
+                InvitationState::Unspecified => return None,
+            })
+        });
         let list = format!("ListInvitations {} {standings:?}", request.organization_id);
         let page = Page::read(&mut fields, request.page_size, &request.page_token, list, |_| true)?;
         fields.done(Self { standings, page })

@@ -147,13 +147,7 @@ fn order(fields: &mut Fields, order_by: &str) -> (OrderBy, bool) {
 }
 
 fn states(fields: &mut Fields, numbers: &[i32]) -> Vec<MemberState> {
-    let mut states = Vec::new();
-    // Of more different ones than there are states, some are wrong; nobody wants to hear of each.
-    for (index, number) in Fields::distinct(numbers.iter().copied(), |number| *number).into_iter().take(100) {
-        match MemberState::try_from(number) {
-            Ok(state) if state != MemberState::Unspecified => states.push(state),
-            _ => fields.fault(format!("states[{index}]"), "must be MEMBER_STATE_ACTIVE, _SUSPENDED or _PENDING"),
-        }
-    }
-    states
+    fields.states(numbers, "must be MEMBER_STATE_ACTIVE, _SUSPENDED or _PENDING", |number| {
+        MemberState::try_from(number).ok().filter(|state| *state != MemberState::Unspecified)
+    })
 }

@@ -1,15 +1,13 @@
 //! localstripe: a stateful fake of Stripe's API, from PyPI (<https://github.com/adrienverge/localstripe>).
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::plain_http::{self, Answer};
+use super::python::PythonServer;
 
 /// The one that tests share which tell their payments from those of others.
 pub(crate) fn shared() -> &'static Localstripe {
@@ -20,22 +18,13 @@ pub(crate) fn shared() -> &'static Localstripe {
 /// A fake of its own, which ends when this value is dropped or the process ends.
 pub(crate) struct Localstripe {
     pub(crate) address: SocketAddr,
-    child: Child,
+    _server: PythonServer,
 }
 
 impl Localstripe {
     pub(crate) fn start() -> Self {
-        let mut child = Command::new("python3")
-            .args(["-c", include_str!("localstripe.py")])
-            .env("PYTHONPATH", package())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 can be run");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its stdout is a pipe")).read_line(&mut line).expect("text");
-        let port = line.trim().parse().expect("localstripe did not start; what it says is in this output");
-        Self { address: SocketAddr::from(([127, 0, 0, 1], port)), child }
+        let server = PythonServer::start(include_str!("localstripe.py"), "localstripe", "localstripe/server.py", &[]);
+        Self { address: SocketAddr::from(([127, 0, 0, 1], server.port)), _server: server }
     }
 
     /// Asks it without our client.
@@ -80,26 +69,4 @@ impl Localstripe {
         let all = list["data"].as_array().expect("a list").iter();
         all.filter(|one| one["metadata"][key] == id.to_string()).cloned().collect()
     }
-}
-
-impl Drop for Localstripe {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Where the Python package is.
-#[expect(clippy::disallowed_methods, reason = "what the tests are told is no setting of the service")]
-fn package() -> PathBuf {
-    let told = std::env::var("TENANTRY_TEST_LOCALSTRIPE").ok().filter(|told| !told.is_empty());
-    let package = told
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/localstripe")), PathBuf::from);
-    assert!(
-        package.join("localstripe/server.py").is_file(),
-        "no localstripe in {}: run tests/run, which installs one, or set TENANTRY_TEST_LOCALSTRIPE to the directory that has \
-         the Python package",
-        package.display()
-    );
-    package
 }

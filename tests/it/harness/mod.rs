@@ -14,6 +14,7 @@ pub(crate) mod person;
 pub(crate) mod plain_http;
 pub(crate) mod postgres;
 pub(crate) mod product;
+pub(crate) mod python;
 pub(crate) mod race;
 pub(crate) mod raw;
 pub(crate) mod refused;
@@ -32,6 +33,16 @@ pub(crate) enum Backend {
     Sqlite,
     /// A database of the test's own on [`postgres::server`].
     Postgres,
+}
+
+impl Backend {
+    /// An id as its statements write it.
+    pub(crate) fn id(self, id: &str) -> String {
+        match self {
+            Self::Sqlite => format!("x'{}'", id.replace('-', "")),
+            Self::Postgres => format!("'{id}'"),
+        }
+    }
 }
 
 /// Makes of each `async fn name(backend: Backend)` the two tests `name::sqlite` and `name::postgres`.

@@ -1,8 +1,6 @@
 //! aiosmtpd: an SMTP server, from PyPI (<https://github.com/aio-libs/aiosmtpd>).
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,6 +10,7 @@ use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tempfile::TempDir;
 
 use super::mail::Letter;
+use super::python::PythonServer;
 
 /// Longer than what it says takes to be read.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +39,7 @@ pub(crate) struct SmtpServer {
     pub(crate) authority: PathBuf,
     taken: Arc<Mutex<Vec<Taken>>>,
     _directory: TempDir,
-    child: Child,
+    _server: PythonServer,
 }
 
 impl SmtpServer {
@@ -52,32 +51,25 @@ impl SmtpServer {
     pub(crate) fn start_at(port: u16, speaks: Speaks, password: Option<&str>) -> Self {
         let directory = TempDir::new().expect("a directory");
         let authority = directory.path().join("authority.pem");
-        let mut command = Command::new("python3");
-        command.args(["-c", include_str!("smtp.py")]).env("PYTHONPATH", package());
+        let mut settings = vec![("SMTP_PORT", port.to_string())];
         if speaks != Speaks::Plainly {
             let certificate = directory.path().join("server.pem");
             vouch(&authority, &certificate);
-            command.env("SMTP_CERTIFICATE", certificate);
+            settings.push(("SMTP_CERTIFICATE", certificate.display().to_string()));
         }
-        command.env("SMTP_PORT", port.to_string());
         if speaks == Speaks::Tls {
-            command.env("SMTP_WRAPPED", "yes");
+            settings.push(("SMTP_WRAPPED", "yes".into()));
         }
-        if let Some(password) = password {
-            command.env("SMTP_PASSWORD", password);
-        }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 can be run");
-        let mut lines = BufReader::new(child.stdout.take().expect("its stdout is a pipe")).lines();
-        let port = lines.next().and_then(Result::ok).and_then(|line| line.parse().ok());
-        let port = port.expect("aiosmtpd did not start; what it says is in this output");
+        settings.extend(password.map(|password| ("SMTP_PASSWORD", password.into())));
+        let mut server = PythonServer::start(include_str!("smtp.py"), "aiosmtpd", "aiosmtpd/smtp.py", &settings);
         let taken = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&taken);
+        let (log, lines) = (Arc::clone(&taken), server.lines.take().expect("nobody reads it yet"));
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 log.lock().expect("whole").push(read(&line));
             }
         });
-        Self { port, authority, taken, _directory: directory, child }
+        Self { port: server.port, authority, taken, _directory: directory, _server: server }
     }
 
     /// What it has taken until now, once that is so many letters.
@@ -91,13 +83,6 @@ impl SmtpServer {
             assert!(begun.elapsed() < PATIENCE, "{} letters of {count}: {taken:?}", taken.len());
             std::thread::yield_now();
         }
-    }
-}
-
-impl Drop for SmtpServer {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
@@ -122,19 +107,4 @@ fn vouch(authority: &Path, server: &Path) {
     let certificate = params.signed_by(&key, &issuer).expect("a certificate");
     std::fs::write(authority, issuer.pem()).expect("a file");
     std::fs::write(server, format!("{}{}", key.serialize_pem(), certificate.pem())).expect("a file");
-}
-
-/// Where the Python package is.
-#[expect(clippy::disallowed_methods, reason = "what the tests are told is no setting of the service")]
-fn package() -> PathBuf {
-    let told = std::env::var("TENANTRY_TEST_AIOSMTPD").ok().filter(|told| !told.is_empty());
-    let package = told
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/aiosmtpd")), PathBuf::from);
-    assert!(
-        package.join("aiosmtpd/smtp.py").is_file(),
-        "no aiosmtpd in {}: run tests/run, which installs one, or set TENANTRY_TEST_AIOSMTPD to the directory that has the \
-         Python package",
-        package.display()
-    );
-    package
 }

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use super::binary::until;
 use super::person::Person;
 use super::{Backend, postgres};
 
@@ -184,6 +185,8 @@ impl World {
         let parts = Parts { app: Arc::clone(&app), gate, reflection, drain, webhooks, metrics };
         let task = tokio::spawn(server::serve(listener, parts, stop.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
+        // What it does at its start would else come upon what the test has only begun.
+        until("the worker has begun", async || app.metrics.worker_sweeps.get() > 0).await;
         self.servers.push(RunningServer { address, webhook_address, metrics_address, channel, app, stop, task });
     }
 
