@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use prost_reflect::{DescriptorPool, ExtensionDescriptor, MethodDescriptor, ReflectMessage, Value};
 
-const PROTOS: [&str; 10] = [
+const PROTOS: [&str; 11] = [
     "tenantry/v1/permission.proto",
     "tenantry/v1/error_reason.proto",
     "tenantry/v1/organization_service.proto",
@@ -21,6 +21,7 @@ const PROTOS: [&str; 10] = [
     "tenantry/v1/monitoring_service.proto",
     "tenantry/v1/event_service.proto",
     "tenantry/v1/delivery_service.proto",
+    "tenantry/v1/webhook_service.proto",
     "tenantry/testing/v1/clock_service.proto",
 ];
 

@@ -10,6 +10,7 @@ use crate::billing::provider::Provider;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::delivery::mail::Mail;
+use crate::delivery::webhook::Webhooks;
 use crate::dns::Dns;
 use crate::event::feed::Feed;
 use crate::lanes::Lanes;
@@ -38,6 +39,8 @@ pub struct App {
     pub event_lifetime: Option<TimeDelta>,
     /// How e-mail is sent; not at all when absent.
     pub mail: Option<Mail>,
+    /// Whom events are posted to, and how.
+    pub webhooks: Webhooks,
     /// What is measured.
     pub metrics: Metrics,
     /// Who watches what happens.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chrono::TimeDelta;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use lettre::Address;
 use lettre::message::Mailbox;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use crate::database::DatabaseSettings;
 use crate::delivery::mail::post::{Post, Sender};
 use crate::delivery::mail::templates::Templates;
 use crate::delivery::mail::{Mail, TOKEN};
+use crate::delivery::webhook::{self, Webhooks};
 use crate::dns::Dns;
 use crate::telemetry::LogFormat;
 use crate::transfer::format::MANUAL as MANUAL_OF_FORMAT;
@@ -119,6 +121,9 @@ pub struct Serve {
     /// E-mail.
     #[command(flatten)]
     pub mail: MailSettings,
+    /// Webhooks.
+    #[command(flatten)]
+    pub webhook: WebhookSettings,
     /// Who callers are.
     #[command(flatten)]
     pub identity: Identity,
@@ -189,8 +194,8 @@ pub struct Payment {
     #[arg(long, env = "TENANTRY_STRIPE_URL", default_value = "https://api.stripe.com")]
     pub stripe_url: String,
     /// The address on which Stripe's webhooks come, as POST /webhooks/stripe by HTTP/1.1; behind a proxy that ends TLS.
-    #[arg(long, env = "TENANTRY_WEBHOOK_LISTEN", default_value = "127.0.0.1:50052")]
-    pub webhook_listen: SocketAddr,
+    #[arg(long, env = "TENANTRY_STRIPE_WEBHOOK_LISTEN", default_value = "127.0.0.1:50052")]
+    pub stripe_webhook_listen: SocketAddr,
 }
 
 /// Who collects.
@@ -210,7 +215,7 @@ impl std::fmt::Debug for Payment {
             .field("stripe_secret_key", &self.stripe_secret_key.as_ref().map(|_| "…"))
             .field("stripe_webhook_secrets", &self.stripe_webhook_secrets.len())
             .field("stripe_url", &self.stripe_url)
-            .field("webhook_listen", &self.webhook_listen)
+            .field("stripe_webhook_listen", &self.stripe_webhook_listen)
             .finish()
     }
 }
@@ -357,6 +362,37 @@ pub struct Export {
     /// The file to write; the standard output when absent.
     #[arg(long)]
     pub output: Option<PathBuf>,
+}
+
+/// Webhooks.
+#[derive(Debug, Args)]
+pub struct WebhookSettings {
+    /// A TOML file of endpoints that are told what happens in all organizations. The README says how to write one.
+    #[arg(long, env = "TENANTRY_WEBHOOKS")]
+    pub webhooks: Option<PathBuf>,
+    /// Networks that are not of the public internet and to which the webhooks of organizations are sent all the same, also without
+    /// TLS, separated by commas: 10.20.0.0/16. Whoever may manage webhooks can have requests sent to what is in them.
+    #[arg(long, env = "TENANTRY_WEBHOOK_NETWORKS", value_delimiter = ',', value_name = "NETWORKS")]
+    pub webhook_networks: Vec<IpNet>,
+    /// A file with the certificate, in PEM, of an authority that vouches for endpoints, besides the public ones.
+    #[arg(long, env = "TENANTRY_WEBHOOK_CA")]
+    pub webhook_ca: Option<PathBuf>,
+}
+
+impl WebhookSettings {
+    /// Whom events are posted to, and how.
+    ///
+    /// # Errors
+    ///
+    /// When a file is not as it should be.
+    pub fn open(&self) -> anyhow::Result<Webhooks> {
+        Webhooks::open(&webhook::Settings {
+            platform: self.webhooks.clone(),
+            networks: self.webhook_networks.clone(),
+            authority: self.webhook_ca.clone(),
+            ..webhook::Settings::default()
+        })
+    }
 }
 
 /// Who callers are.

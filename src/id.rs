@@ -131,6 +131,11 @@ pub fn of_user(user_id: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("tenantry user {user_id}").as_bytes())
 }
 
+/// The id of a webhook endpoint of the configuration.
+pub fn of_webhook(name: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("tenantry webhook {name}").as_bytes())
+}
+
 /// The id under which the log of events knows a call whose own id must not be kept.
 pub fn of_call(request_id: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("tenantry call {}", request_id.to_ascii_lowercase()).as_bytes())

@@ -37,6 +37,7 @@ pub mod etag;
 pub mod event;
 pub mod fields;
 mod forward;
+pub mod http_client;
 pub mod id;
 pub mod idempotency;
 pub mod lanes;

@@ -79,7 +79,10 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let listener = bind(settings.listen).await?;
     let (provider, webhook_secrets) = settings.payment.provider()?;
     let webhooks = if provider.collects() {
-        Some(server::Webhooks { listener: bind(settings.payment.webhook_listen).await?, secrets: webhook_secrets })
+        Some(server::Webhooks {
+            listener: bind(settings.payment.stripe_webhook_listen).await?,
+            secrets: webhook_secrets,
+        })
     } else {
         None
     };
@@ -90,7 +93,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let database = Database::connect(&settings.database.settings()).await?;
     database.migrate().await?;
     deployment::check(&database, &policy).await?;
-    let mail = settings.mail.open()?;
+    let (mail, webhooks_sent) = (settings.mail.open()?, settings.webhook.open()?);
     announce(&settings, &policy, &callers, mail.as_ref());
     if settings.reflection {
         // Without it grpcurl would need the protos.
@@ -111,6 +114,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         invitation_lifetime,
         event_lifetime: settings.event_lifetime(),
         mail,
+        webhooks: webhooks_sent,
         metrics: Metrics::default(),
         feed: Feed::default(),
     });

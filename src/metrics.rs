@@ -30,6 +30,16 @@ pub struct Metrics {
     pub mails_under_way: Gauge,
     /// E-mails of all organizations that are parked.
     pub mails_parked: Gauge,
+    /// Webhook endpoints that this server is telling what happened.
+    pub webhooks_under_way: Gauge,
+    /// Events that webhook endpoints have taken from this server.
+    pub webhooks_delivered: Counter,
+    /// Events that this server has given up telling a webhook endpoint.
+    pub webhooks_failed: Counter,
+    /// Webhook endpoints that do not take what they are told.
+    pub webhook_endpoints_failing: Gauge,
+    /// Webhook endpoints that were disabled because they did not.
+    pub webhook_endpoints_disabled: Gauge,
     /// How often this server's worker has done all that was due.
     pub worker_sweeps: Counter,
 }
@@ -37,23 +47,52 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tenantry");
-        let (drifting_organizations, event_watches) = (Gauge::default(), Gauge::default());
-        let (mails_under_way, mails_parked) = (Gauge::default(), Gauge::default());
-        registry.register(
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let drifting_organizations = gauge(
             "drifting_organizations",
             "Organizations whose counters, ledgers or invoices did not agree with their rows when this server last looked",
-            drifting_organizations.clone(),
         );
-        registry.register("event_watches", "Calls of WatchEvents that are under way", event_watches.clone());
-        registry.register("mails_under_way", "E-mails that this server is sending", mails_under_way.clone());
-        registry.register("mails_parked", "E-mails of all organizations that are parked", mails_parked.clone());
-        let worker_sweeps = Counter::default();
-        registry.register(
-            "worker_sweeps",
-            "Times that this server's worker has done all that was due, about once a minute",
-            worker_sweeps.clone(),
+        let event_watches = gauge("event_watches", "Calls of WatchEvents that are under way");
+        let mails_under_way = gauge("mails_under_way", "E-mails that this server is sending");
+        let mails_parked = gauge("mails_parked", "E-mails of all organizations that are parked");
+        let webhooks_under_way =
+            gauge("webhooks_under_way", "Webhook endpoints that this server is telling what happened");
+        let webhook_endpoints_failing = gauge(
+            "webhook_endpoints_failing",
+            "Webhook endpoints of all organizations that do not take what they are told",
         );
-        Self { registry, drifting_organizations, event_watches, mails_under_way, mails_parked, worker_sweeps }
+        let webhook_endpoints_disabled = gauge(
+            "webhook_endpoints_disabled",
+            "Webhook endpoints of all organizations that were disabled because they did not take what they were told",
+        );
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let webhooks_delivered =
+            counter("webhooks_delivered", "Events that webhook endpoints have taken from this server");
+        let webhooks_failed =
+            counter("webhooks_failed", "Events that this server has given up telling a webhook endpoint");
+        let worker_sweeps =
+            counter("worker_sweeps", "Times that this server's worker has done all that was due, about once a minute");
+        Self {
+            registry,
+            drifting_organizations,
+            event_watches,
+            mails_under_way,
+            mails_parked,
+            webhooks_under_way,
+            webhooks_delivered,
+            webhooks_failed,
+            webhook_endpoints_failing,
+            webhook_endpoints_disabled,
+            worker_sweeps,
+        }
     }
 }
 

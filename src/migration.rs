@@ -11,7 +11,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every migration, oldest first. Never changed once released; only added to.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "foundation", include_str!("../migrations/0001_foundation.sql")),
     (2, "products", include_str!("../migrations/0002_products.sql")),
     (3, "search", include_str!("../migrations/0003_search.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (9, "event_positions", include_str!("../migrations/0009_event_positions.sql")),
     (10, "unpaid_credit", include_str!("../migrations/0010_unpaid_credit.sql")),
     (11, "mail", include_str!("../migrations/0011_mail.sql")),
+    (12, "webhooks", include_str!("../migrations/0012_webhooks.sql")),
 ];
 
 /// Brings the database behind `connection` to the newest schema.

@@ -32,6 +32,7 @@ use crate::pb::membership_service_server::MembershipServiceServer;
 use crate::pb::monitoring_service_server::MonitoringServiceServer;
 use crate::pb::organization_service_server::OrganizationServiceServer;
 use crate::pb::testing::clock_service_server::ClockServiceServer;
+use crate::pb::webhook_service_server::WebhookServiceServer;
 use crate::pb::workspace_service_server::WorkspaceServiceServer;
 use crate::receive::ReceiveLayer;
 use crate::telemetry::RpcLogLayer;
@@ -55,7 +56,7 @@ const BOOKS: &str = "invariants";
 const LARGEST_REQUEST: usize = 1024 * 1024;
 
 /// By these names `grpc.health.v1` tells what follows the database; `liveness` alone does not.
-const READINESS: [&str; 9] = [
+const READINESS: [&str; 10] = [
     "",
     "readiness",
     "tenantry.v1.OrganizationService",
@@ -65,6 +66,7 @@ const READINESS: [&str; 9] = [
     "tenantry.v1.BillingService",
     "tenantry.v1.EventService",
     "tenantry.v1.DeliveryService",
+    "tenantry.v1.WebhookService",
 ];
 
 /// What a server is made of.
@@ -143,7 +145,13 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         ))
         .add_service(guard.named_layer(
             DeliveryServiceServer::new(delivery::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
-        ));
+        ))
+        .add_service(
+            guard.named_layer(
+                WebhookServiceServer::new(delivery::webhook::Service(Arc::clone(&app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        );
     let mut descriptors = pb::RELEASED_DESCRIPTOR_SET;
     if let Clock::Manual(clock) = &app.clock {
         descriptors = pb::DESCRIPTOR_SET;
@@ -153,14 +161,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         ));
     }
     if parts.reflection {
-        let reflection = move || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(descriptors)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                // With these grpcurl shows what a refusal says, and not its bytes.
-                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        };
-        routes = routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+        routes = with_reflection(routes, descriptors)?;
     }
     // tonic's own answer where there is no service would be a refusal without a reason.
     let routes = Routes::from(routes.into_axum_router().fallback(no_such_method));
@@ -202,6 +203,18 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
         tracing::warn!("the database was not closed properly");
     }
     outcome
+}
+
+/// Answers what services there are.
+fn with_reflection(routes: Routes, descriptors: &'static [u8]) -> anyhow::Result<Routes> {
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(descriptors)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // With these grpcurl shows what a refusal says, and not its bytes.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
 }
 
 /// Recounts some organizations at a time, and lets the health of `invariants` and the metric follow. It is a detail: what drifts is worth

@@ -57,6 +57,9 @@ pub async fn sweep(app: &App, stop: &CancellationToken) {
     }
     until_done("counting parked e-mail", stop, || delivery::mail::queue::count_parked(app)).await;
     until_done("forgetting old e-mail", stop, || delivery::mail::queue::forget_some(app, ROWS_AT_ONCE)).await;
+    until_done("counting webhook endpoints", stop, || delivery::webhook::queue::count_ill(app)).await;
+    let some = || delivery::webhook::queue::forget_some(app, ROWS_AT_ONCE);
+    until_done("forgetting old webhook deliveries", stop, some).await;
     until_done("purging deleted organizations", stop, || purge(app)).await;
 }
 

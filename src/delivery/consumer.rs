@@ -2,8 +2,8 @@
 
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
 };
 
 use crate::app::App;
@@ -18,12 +18,12 @@ const AT_ONCE: u64 = 50;
 /// How far it need not be noted that nothing of interest has happened: it is looked at again, which costs less than to write.
 const UNNOTED: i64 = 1000;
 
-/// Reads some events of these types that were not read yet, and does something about them in the transaction that notes that they
+/// Reads some events of interest that were not read yet, and does something about them in the transaction that notes that they
 /// were. Says whether there may be more. Where another server is doing so, there is nothing to do.
 pub async fn read_some(
     app: &App,
     consumer: &'static str,
-    types: &[&str],
+    interest: Condition,
     work: impl AsyncFnOnce(&DatabaseTransaction, &[event::Model]) -> Result<(), Error>,
 ) -> Result<bool, Error> {
     let reader = app.database.reader();
@@ -32,7 +32,7 @@ pub async fn read_some(
         return Ok(false);
     }
     let is_near = last - reached < UNNOTED;
-    if is_near && some(reached, last, types).limit(1).one(reader).await?.is_none() {
+    if is_near && some(reached, last, interest.clone()).limit(1).one(reader).await?.is_none() {
         return Ok(false);
     }
     let transaction = app.database.begin().await?;
@@ -41,7 +41,7 @@ pub async fn read_some(
         .one(&transaction)
         .await?;
     let Some(cursor) = cursor else { return Ok(false) };
-    let events = some(cursor.position, last, types).limit(AT_ONCE).all(&transaction).await?;
+    let events = some(cursor.position, last, interest).limit(AT_ONCE).all(&transaction).await?;
     let more = events.len() as u64 == AT_ONCE;
     let reached = events.last().and_then(|event| event.position).filter(|_| more).unwrap_or(last);
     if !events.is_empty() {
@@ -52,13 +52,13 @@ pub async fn read_some(
     Ok(more)
 }
 
-/// The events of these types after a position and until another, in their order.
-fn some(after: i64, until: i64, types: &[&str]) -> Select<event::Entity> {
+/// The events of interest after a position and until another, in their order.
+fn some(after: i64, until: i64, interest: Condition) -> Select<event::Entity> {
     use event::Column as E;
     event::Entity::find()
         .filter(E::Position.gt(after))
         .filter(E::Position.lte(until))
-        .filter(E::Type.is_in(types.iter().copied()))
+        .filter(interest)
         .order_by_asc(E::Position)
 }
 

@@ -31,5 +31,7 @@ pub mod stored_answer;
 pub mod subscription;
 pub mod usage_report;
 pub mod usage_total;
+pub mod webhook_delivery;
+pub mod webhook_endpoint;
 pub mod workspace;
 pub mod workspace_member;

@@ -29,6 +29,28 @@ fn that_fit<T>(faults: impl Iterator<Item = T>, size: impl Fn(&T) -> usize) -> V
         .collect()
 }
 
+/// What is missing, or stands in the way: its kind and its name.
+fn resource(error: &Error) -> Option<(&'static str, String)> {
+    let unless_unknown = |id: &Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    Some(match error {
+        Error::OrganizationNotFound { organization_id } => ("organization", organization_id.to_string()),
+        Error::SlugTaken { slug } => ("organization", slug.clone()),
+        Error::MemberNotFound { user_id } | Error::AlreadyMember { user_id } => ("member", user_id.clone()),
+        Error::InvitationNotFound { invitation_id } => ("invitation", unless_unknown(invitation_id)),
+        Error::WorkspaceNotFound { workspace_id } => ("workspace", workspace_id.clone()),
+        Error::RoomNotFound { slug } | Error::RoomSlugTaken { slug } => ("room", slug.clone()),
+        Error::RoleNotFound { role } | Error::RoleExists { role } => ("role", role.clone()),
+        Error::DomainNotFound { domain } | Error::DomainTaken { domain } => ("domain", domain.clone()),
+        Error::JoinRequestNotFound { join_request_id } => ("join_request", unless_unknown(join_request_id)),
+        Error::SessionNotFound { session_id } => ("session", session_id.clone()),
+        Error::RecordingNotFound { recording_id } => ("recording", recording_id.clone()),
+        Error::MailNotFound { mail_id } => ("mail", mail_id.to_string()),
+        Error::WebhookEndpointNotFound { endpoint_id } => ("webhook_endpoint", endpoint_id.to_string()),
+        Error::WebhookDeliveryNotFound { event_number } => ("webhook_delivery", event_number.to_string()),
+        _ => return None,
+    })
+}
+
 /// The details that belong to an error besides its `ErrorInfo`.
 fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     match error {
@@ -66,47 +88,9 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
             });
             details.set_precondition_failure(named.collect::<Vec<_>>());
         }
-        Error::OrganizationNotFound { organization_id } => {
-            details.set_resource_info("organization", organization_id.to_string(), "", refusal.message.clone());
-        }
-        Error::MemberNotFound { user_id } | Error::AlreadyMember { user_id } => {
-            details.set_resource_info("member", user_id.clone(), "", refusal.message.clone());
-        }
-        Error::InvitationNotFound { invitation_id } => {
-            let name = invitation_id.map(|id| id.to_string()).unwrap_or_default();
-            details.set_resource_info("invitation", name, "", refusal.message.clone());
-        }
-        Error::WorkspaceNotFound { workspace_id } => {
-            details.set_resource_info("workspace", workspace_id.clone(), "", refusal.message.clone());
-        }
-        Error::MailNotFound { mail_id } => {
-            details.set_resource_info("mail", mail_id.to_string(), "", refusal.message.clone());
-        }
-        Error::RoleNotFound { role } | Error::RoleExists { role } => {
-            details.set_resource_info("role", role.clone(), "", refusal.message.clone());
-        }
-        Error::DomainNotFound { domain } | Error::DomainTaken { domain } => {
-            details.set_resource_info("domain", domain.clone(), "", refusal.message.clone());
-        }
-        Error::JoinRequestNotFound { join_request_id } => {
-            let name = join_request_id.map(|id| id.to_string()).unwrap_or_default();
-            details.set_resource_info("join_request", name, "", refusal.message.clone());
-        }
-        Error::SessionNotFound { session_id } => {
-            details.set_resource_info("session", session_id.clone(), "", refusal.message.clone());
-        }
-        Error::RecordingNotFound { recording_id } => {
-            details.set_resource_info("recording", recording_id.clone(), "", refusal.message.clone());
-        }
         Error::Billing(refused) if refusal.code == Code::NotFound || refusal.code == Code::AlreadyExists => {
             let (kind, name) = refused.resource();
             details.set_resource_info(kind, name, "", refusal.message.clone());
-        }
-        Error::RoomNotFound { slug } | Error::RoomSlugTaken { slug } => {
-            details.set_resource_info("room", slug.clone(), "", refusal.message.clone());
-        }
-        Error::SlugTaken { slug } => {
-            details.set_resource_info("organization", slug.clone(), "", refusal.message.clone());
         }
         _ if refusal.code == Code::FailedPrecondition => {
             details.set_precondition_failure(vec![PreconditionViolation::new(
@@ -116,6 +100,9 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
             )]);
         }
         _ => {}
+    }
+    if let Some((kind, name)) = resource(error) {
+        details.set_resource_info(kind, name, "", refusal.message.clone());
     }
     let retry_after = match refusal.reason {
         ErrorReason::Conflict => Some(Duration::from_millis(50)),

@@ -85,6 +85,12 @@ pub enum Error {
     MailNotFound { mail_id: Uuid },
     #[error("the e-mail is not parked")]
     MailNotParked { mail_id: Uuid, state: &'static str },
+    #[error("no such webhook endpoint")]
+    WebhookEndpointNotFound { endpoint_id: Uuid },
+    #[error("the webhook endpoint is disabled")]
+    WebhookEndpointDisabled { endpoint_id: Uuid, cause: &'static str },
+    #[error("no such delivery of a webhook")]
+    WebhookDeliveryNotFound { event_number: i64 },
     #[error("no such room")]
     RoomNotFound { slug: String },
     #[error("no such custom role")]

@@ -313,6 +313,13 @@ impl Error {
             Self::MailNotParked { mail_id, state } => Refusal::new(C::FailedPrecondition, R::MailNotParked, "the e-mail is not parked: it waits already, or has ended")
             .with("mail_id", mail_id)
             .with("state", state),
+            Self::WebhookEndpointNotFound { endpoint_id } => Refusal::new(C::NotFound, R::WebhookEndpointNotFound, "the organization has no such webhook endpoint")
+            .with("endpoint_id", endpoint_id),
+            Self::WebhookEndpointDisabled { endpoint_id, cause } => Refusal::new(C::FailedPrecondition, R::WebhookEndpointDisabled, "the webhook endpoint is disabled; enable it first")
+            .with("endpoint_id", endpoint_id)
+            .with("disable_reason", cause),
+            Self::WebhookDeliveryNotFound { event_number } => Refusal::new(C::NotFound, R::WebhookDeliveryNotFound, format!("the webhook endpoint was not told event {event_number} in the last 30 days"))
+            .with("event_number", event_number),
             Self::RoomNotFound { slug } => {
                 Refusal::new(C::NotFound, R::WorkspaceNotFound, "no room has this join slug").with("slug", slug)
             }

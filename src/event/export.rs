@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 use super::log::{self, Reading};
-use super::rpc::types;
+use super::types;
 use crate::app::App;
 use crate::auth::scope::{Authorized, Scope};
 use crate::entity::event;
@@ -56,7 +56,7 @@ impl Query for ExportEvents {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let types = types(&mut fields, &request.types);
+        let types = types(&mut fields, "types", &request.types);
         fields.done(Self { types })
     }
 
@@ -95,7 +95,7 @@ impl Export {
 }
 
 /// An event as others read it in JSON.
-fn line(row: &event::Model) -> Value {
+pub fn line(row: &event::Model) -> Value {
     json!({
         "event_id": row.event_id,
         "organization_id": row.organization_id,

@@ -16,10 +16,26 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use rpc::Service;
+pub use export::line;
+pub use rpc::{Service, types};
 pub use subject::Subject;
 
 use crate::entity::event;
+
+/// The types of events that a word names: one by its name, several by `member.*`.
+pub fn types_of(said: &str) -> Vec<&'static str> {
+    let is_of = |name: &&str| match said.strip_suffix(".*") {
+        Some(kind) => name.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.')),
+        None => *name == said,
+    };
+    shown::TYPES.into_iter().filter(is_of).collect()
+}
+
+/// The types that any of these words names, in the order in which they are known.
+pub fn types_of_any(said: &[String]) -> Vec<&'static str> {
+    let named: Vec<_> = said.iter().flat_map(|said| types_of(said)).collect();
+    shown::TYPES.into_iter().filter(|name| named.contains(name)).collect()
+}
 
 /// Something that happened, with what it was before and after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -590,6 +606,48 @@ pub enum Change {
     SubscriptionSeatsFull {
         /// How many there are.
         seats: i64,
+    },
+    /// A webhook endpoint was made. What follows the host in its URL may be secret.
+    #[serde(rename = "webhook_endpoint.created")]
+    WebhookEndpointCreated {
+        /// Which.
+        endpoint_id: Uuid,
+        /// The host that is told.
+        host: String,
+        /// The types of events that it is told; all when empty.
+        types: Vec<String>,
+    },
+    /// A webhook endpoint was changed.
+    #[serde(rename = "webhook_endpoint.updated")]
+    WebhookEndpointUpdated {
+        /// Which.
+        endpoint_id: Uuid,
+        /// The fields that changed, each with its values; of a URL, its host.
+        changes: Vec<FieldChange>,
+    },
+    /// A webhook endpoint has a new secret.
+    #[serde(rename = "webhook_endpoint.secret_rotated")]
+    WebhookEndpointSecretRotated {
+        /// Which.
+        endpoint_id: Uuid,
+        /// Whether the old one signs nothing any more.
+        at_once: bool,
+    },
+    /// A webhook endpoint is told nothing any more, because it did not take what it was told.
+    #[serde(rename = "webhook_endpoint.disabled")]
+    WebhookEndpointDisabled {
+        /// Which.
+        endpoint_id: Uuid,
+        /// `failing` or `gone`.
+        reason: String,
+    },
+    /// A webhook endpoint was deleted.
+    #[serde(rename = "webhook_endpoint.deleted")]
+    WebhookEndpointDeleted {
+        /// Which.
+        endpoint_id: Uuid,
+        /// The host that was told.
+        host: String,
     },
 }
 

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::export::{self, Exported};
 use super::log::{self, Filter};
-use super::shown::{self, TYPES};
+use super::shown;
 use super::watch::{self, Watched};
 use crate::app::App;
 use crate::error::Error;
@@ -93,7 +93,7 @@ fn filter(fields: &mut Fields, request: &pb::ListEventsRequest) -> Filter {
         fields.fault("actor_service", fault.to_string());
     }
     Filter {
-        types: types(fields, &request.types),
+        types: types(fields, "types", &request.types),
         actor_user_id: request.actor_user_id.clone(),
         actor_service: request.actor_service.clone(),
         subject_kind: fields.line("subject.kind", &subject.kind, 0..=40),
@@ -104,22 +104,18 @@ fn filter(fields: &mut Fields, request: &pb::ListEventsRequest) -> Filter {
 }
 
 /// The types that are named, in the order in which they are known, so that the same wish is the same list.
-pub(super) fn types(fields: &mut Fields, said: &[String]) -> Vec<&'static str> {
+pub fn types(fields: &mut Fields, field: &str, said: &[String]) -> Vec<&'static str> {
     if said.len() > MOST_TYPES {
-        fields.fault("types", format!("must be at most {MOST_TYPES}"));
+        fields.fault(field, format!("must be at most {MOST_TYPES}"));
         return Vec::new();
     }
-    let is_of = |name: &str, said: &str| match said.strip_suffix(".*") {
-        Some(kind) => name.strip_prefix(kind).is_some_and(|rest| rest.starts_with('.')),
-        None => name == said,
-    };
     for (index, said) in said.iter().enumerate() {
-        if !TYPES.iter().any(|name| is_of(name, said)) {
+        if super::types_of(said).is_empty() {
             fields.fault(
-                format!("types[{index}]"),
+                format!("{field}[{index}]"),
                 "must be a type of event, as `member.joined`, or of several, as `member.*`",
             );
         }
     }
-    TYPES.into_iter().filter(|name| said.iter().any(|said| is_of(name, said))).collect()
+    super::types_of_any(said)
 }

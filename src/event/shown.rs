@@ -11,7 +11,7 @@ use crate::pb;
 use crate::pb::event::Payload as P;
 
 /// The names of all events.
-pub(super) const TYPES: [&str; 68] = [
+pub(super) const TYPES: [&str; 73] = [
     "organization.created",
     "organization.updated",
     "organization.deleted",
@@ -80,6 +80,11 @@ pub(super) const TYPES: [&str; 68] = [
     "payment_method.removed",
     "subscription.seats_changed",
     "subscription.seats_full",
+    "webhook_endpoint.created",
+    "webhook_endpoint.updated",
+    "webhook_endpoint.secret_rotated",
+    "webhook_endpoint.disabled",
+    "webhook_endpoint.deleted",
 ];
 
 /// An event of the log. One that a newer version wrote is shown without what only that version can read.
@@ -358,6 +363,27 @@ fn payload(change: Change) -> P {
             P::SubscriptionSeatsChanged(pb::SubscriptionSeatsChanged { before, after })
         }
         Change::SubscriptionSeatsFull { seats } => P::SubscriptionSeatsFull(pb::SubscriptionSeatsFull { seats }),
+        Change::WebhookEndpointCreated { endpoint_id, host, types } => {
+            P::WebhookEndpointCreated(pb::WebhookEndpointCreated { endpoint_id: endpoint_id.to_string(), host, types })
+        }
+        Change::WebhookEndpointUpdated { endpoint_id, changes } => {
+            P::WebhookEndpointUpdated(pb::WebhookEndpointUpdated {
+                endpoint_id: endpoint_id.to_string(),
+                changes: fields(changes),
+            })
+        }
+        Change::WebhookEndpointSecretRotated { endpoint_id, at_once } => {
+            P::WebhookEndpointSecretRotated(pb::WebhookEndpointSecretRotated {
+                endpoint_id: endpoint_id.to_string(),
+                at_once,
+            })
+        }
+        Change::WebhookEndpointDisabled { endpoint_id, reason } => {
+            P::WebhookEndpointDisabled(pb::WebhookEndpointDisabled { endpoint_id: endpoint_id.to_string(), reason })
+        }
+        Change::WebhookEndpointDeleted { endpoint_id, host } => {
+            P::WebhookEndpointDeleted(pb::WebhookEndpointDeleted { endpoint_id: endpoint_id.to_string(), host })
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Subject {
     Invoice(Uuid),
     /// A payment method.
     PaymentMethod(Uuid),
+    /// A webhook endpoint.
+    WebhookEndpoint(Uuid),
 }
 
 impl Subject {
@@ -55,6 +57,7 @@ impl Subject {
             Self::BillingProfile => ("billing_profile", String::new()),
             Self::Invoice(id) => ("invoice", id.to_string()),
             Self::PaymentMethod(id) => ("payment_method", id.to_string()),
+            Self::WebhookEndpoint(id) => ("webhook_endpoint", id.to_string()),
         }
     }
 }
@@ -132,6 +135,11 @@ impl Change {
             | Self::PaymentMethodDefaultSet { payment_method_id }
             | Self::PaymentMethodRemoved { payment_method_id } => Subject::PaymentMethod(*payment_method_id),
             Self::BillingProfileUpdated { .. } => Subject::BillingProfile,
+            Self::WebhookEndpointCreated { endpoint_id, .. }
+            | Self::WebhookEndpointUpdated { endpoint_id, .. }
+            | Self::WebhookEndpointSecretRotated { endpoint_id, .. }
+            | Self::WebhookEndpointDisabled { endpoint_id, .. }
+            | Self::WebhookEndpointDeleted { endpoint_id, .. } => Subject::WebhookEndpoint(*endpoint_id),
         }
     }
 }

@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::feed::{Waiting, last_position, place_recent};
 use super::log::{self, Reading};
-use super::rpc::types;
 use super::shown;
+use super::types;
 use crate::app::App;
 use crate::auth::caller::Caller;
 use crate::auth::scope::{Authorized, Scope};
@@ -85,7 +85,7 @@ impl Query for WatchEvents {
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
-        let types = types(&mut fields, &request.types);
+        let types = types(&mut fields, "types", &request.types);
         let start = pb::WatchStart::try_from(request.start);
         if start.is_err() {
             fields.fault("start", "must be a start of a watch");

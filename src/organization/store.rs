@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::auth::scope::Scope;
 use crate::entity::{
     event, former_member, invitation, join_request, mail, membership, organization, recording, room_session,
-    workspace_member,
+    webhook_delivery, webhook_endpoint, workspace_member,
 };
 pub use crate::operation::store::find;
 use crate::operation::store::membership_of;
@@ -144,7 +144,20 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
             .await?;
     let asked =
         delete_some::<join_request::Entity>(connection, J::OrganizationId, &[J::JoinRequestId], id, most).await?;
-    Ok(events + members + invited + sessions + recorded + letters + asked + gone)
+    let told = [webhook_delivery::Column::EndpointId, webhook_delivery::Column::EventNumber];
+    let told =
+        delete_some::<webhook_delivery::Entity>(connection, webhook_delivery::Column::OrganizationId, &told, id, most)
+            .await?;
+    let endpoints = [webhook_endpoint::Column::EndpointId];
+    let endpoints = delete_some::<webhook_endpoint::Entity>(
+        connection,
+        webhook_endpoint::Column::OrganizationId,
+        &endpoints,
+        id,
+        most,
+    )
+    .await?;
+    Ok(events + members + invited + sessions + recorded + letters + asked + gone + told + endpoints)
 }
 
 /// Deletes some rows of an organization; `key` is what tells them apart in it.

@@ -19,6 +19,7 @@ use crate::harness::domains::updating;
 use crate::harness::person::{Identity, Person, answer};
 use crate::harness::raw::{self, Answered};
 use crate::harness::refused::{Refused, refused};
+use crate::harness::webhooks::posting_here;
 use crate::harness::world::{Setup, World, plans_with_seats};
 use crate::harness::{Backend, database_tests};
 
@@ -38,10 +39,14 @@ struct Stage {
     room: pb::Workspace,
     join_request_id: String,
     mail_id: String,
+    endpoint_id: String,
     invoice_id: String,
     payment_method_id: String,
     other: Other,
 }
+
+/// Where nobody takes a webhook.
+const NOBODY: &str = "http://127.0.0.1:1/hooks";
 
 /// Changes that leave what a sound request needs, so that they may be done and not only asked.
 const DONE: [&str; 7] = [
@@ -110,6 +115,22 @@ async fn parked(world: &World, owner: &Person) -> String {
     mail_id
 }
 
+/// A webhook endpoint of this owner's organization that was told its first event.
+async fn told_once(world: &World, owner: &Person) -> String {
+    let endpoint_id = owner.has_told(NOBODY, &["recording.deleted"]).await.endpoint.endpoint_id;
+    let id = |id: &str| world.backend.id(id);
+    let columns = "organization_id, endpoint_id, event_number, event_id, event_type, state, attempts, tries, created_at, ended_at";
+    let at = "'2026-01-05T09:00:00+00:00'";
+    let sql = format!(
+        "INSERT INTO webhook_delivery ({columns}) VALUES ({}, {}, 1, {}, 'organization.created', 'delivered', 1, '[]', {at}, {at})",
+        id(&owner.organization_id),
+        id(&endpoint_id),
+        id(&fresh_uuid()),
+    );
+    world.execute(&sql).await.expect("a delivery");
+    endpoint_id
+}
+
 /// Another organization, whose owner and invitation nobody else may see.
 struct Other {
     organization: String,
@@ -121,7 +142,7 @@ struct Other {
 impl Stage {
     async fn new(backend: Backend) -> Self {
         let plans = format!("{}{PAID}", plans_with_seats(100_000));
-        let world = World::with(backend, Setup { plans: Some(plans), ..Setup::default() }).await;
+        let world = World::with(backend, posting_here(Setup { plans: Some(plans), ..Setup::default() })).await;
         let owner = world.person("ann").founds("Acme").await;
         owner.brings("bob", "member").await;
         // Without a second one, nobody could leave or hand on.
@@ -136,8 +157,10 @@ impl Stage {
         let join_request_id = asked_to_join(&world, &owner, &joiner).await;
         let (invoice_id, payment_method_id) = billed(&world, &owner).await;
         let mail_id = parked(&world, &owner).await;
+        let endpoint_id = told_once(&world, &owner).await;
         Self {
             mail_id,
+            endpoint_id,
             invoice_id,
             payment_method_id,
             invitee: world.person("ivy"),
@@ -209,6 +232,21 @@ impl Stage {
                 | ("Workspace", "update_time" | "create_time" | "kind")
                 | ("OrganizationSettings" | "BillingProfile", "update_time")
                 | ("Domain", "state" | "create_time" | "verify_time" | "proof_record_name" | "proof_record_value")
+                | (
+                    "WebhookEndpoint",
+                    "disable_reason"
+                        | "disable_time"
+                        | "reached_event_number"
+                        | "failure_count"
+                        | "failing_since_time"
+                        | "last_failure"
+                        | "last_success_time"
+                        | "next_attempt_time"
+                        | "old_secret_expire_time"
+                        | "create_time"
+                        | "update_time"
+                )
+                | ("UpdateWebhookEndpointRequest", "skip_missed")
                 | ("Role", "top" | "custom" | "invites" | "changes" | "removes")
                 | ("ListSeatEntriesRequest", "invoice_id" | "line")
                 | ("BillingProfile", "tax_treatment")
@@ -233,6 +271,7 @@ impl Stage {
             ("UpdateOrganizationRequest", "update_mask") => "name slug description logo_uri time_zone",
             ("UpdateOrganizationSettingsRequest", "update_mask") => "branding security ai setup",
             ("UpdateWorkspaceRequest", "update_mask") => "name description slug room_settings",
+            ("UpdateWebhookEndpointRequest", "update_mask") => "url description types disabled",
             ("UpdateDomainRequest", "update_mask") => "join_mode join_role",
             ("UpdateRoleRequest", "update_mask") => "title description permissions managed_by",
             ("UpdateBillingProfileRequest", "update_mask") => "name email address tax_id purchase_order_number",
@@ -255,6 +294,9 @@ impl Stage {
             (_, "organization_id") => text(&self.owner.organization_id),
             (_, "invoice_id") => text(&self.invoice_id),
             (_, "mail_id") => text(&self.mail_id),
+            (_, "endpoint_id") => text(&self.endpoint_id),
+            (_, "event_numbers") => Some(Value::List(vec![Value::I64(1)])),
+            ("CreateWebhookEndpointRequest" | "WebhookEndpoint", "url") => text(NOBODY),
             (_, "payment_method_id") => text(&self.payment_method_id),
             (_, "provider_token") => text("pm_card_visa"),
             (_, "plan_id") => text("paid"),
@@ -631,8 +673,9 @@ fn must_be_refused(place: &[FieldDescriptor], value: &Value) -> bool {
     let own = ["user_id", "host_user_id", "owner_user_id", "actor_user_id", "session_id", "recording_id"];
     let disguised = DISGUISED.contains(&text.as_str()) && !own.contains(&field.name());
     // What only the server says of a resource is not looked at in a request that carries the whole of it.
-    let resources = ["Organization", "OrganizationSettings", "Workspace", "BillingProfile", "Domain"];
-    let told = ["organization_id", "workspace_id", "etag", "proof_record_name", "proof_record_value"];
+    let resources =
+        ["Organization", "OrganizationSettings", "Workspace", "BillingProfile", "Domain", "WebhookEndpoint"];
+    let told = ["organization_id", "workspace_id", "etag", "proof_record_name", "proof_record_value", "last_failure"];
     let of_services =
         |field: &FieldDescriptor| field.name() == "tax_treatment" && field.parent_message().name() == "BillingProfile";
     let ignored = resources.contains(&field.parent_message().name()) && told.contains(&field.name())
@@ -871,7 +914,7 @@ database_tests! {
             for place in places(&input) {
                 let Some(field) = place.last() else { continue };
                 // What only the server says of a resource is not looked at in a request that carries the whole of it.
-                let told = ["Organization", "OrganizationSettings", "Workspace", "BillingProfile", "Domain"];
+                let told = ["Organization", "OrganizationSettings", "Workspace", "BillingProfile", "Domain", "WebhookEndpoint"];
                 // A service may set what is of any organization, and recount any.
                 let of_any = ["SetTaxTreatment", "ReportUsage", "CheckInvariants", "ListMails"];
                 if of_any.contains(&method.name()) {

@@ -36,6 +36,10 @@ pub(crate) const TOLD: &[&str] = &[
     "EndSession",
     "RegisterRecording",
     "DeleteRecording",
+    "CreateWebhookEndpoint",
+    "UpdateWebhookEndpoint",
+    "RotateWebhookSecret",
+    "DeleteWebhookEndpoint",
 ];
 
 /// The log of one organization, and which RPCs it was told of.
@@ -270,6 +274,44 @@ database_tests! {
         telling.wrote("ann", "DeleteRecording", &[told("recording.deleted", gone)]).await;
         let here = ["Domain", "JoinOrganization", "JoinRequest", "Session", "SessionStart", "SessionEnd", "Recording"];
         assert!(TOLD.iter().filter(|rpc| here.iter().any(|end| rpc.ends_with(end))).all(|rpc| telling.told.contains(rpc)));
+        world.end().await;
+    }
+
+    async fn what_is_done_to_webhook_endpoints_is_told_without_their_secrets(backend: Backend) {
+        let world = big_world(backend).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let calling = |rpc: &str| in_call(&ann, rpc);
+        let mut telling = Telling { log: Log::of(&world, &ann.organization_id), told: BTreeSet::new() };
+        telling.log.read = world.events(&ann.organization_id).await.len();
+        let url = "https://hooks.example.com/secret?key=1";
+        let made = calling("CreateWebhookEndpoint").has_told(url, &["member.*"]).await;
+        let id = json!({"endpoint_id": made.endpoint.endpoint_id});
+        let mut created = with(id.clone(), "host", "hooks.example.com");
+        created["types"] = json!(["member.*"]);
+        telling.wrote("ann", "CreateWebhookEndpoint", &[told("webhook_endpoint.created", created)]).await;
+        let endpoint = pb::WebhookEndpoint {
+            url: "https://new.example.com/secret".into(),
+            types: vec!["member.left".into(), "role.*".into()],
+            disabled: true,
+            ..made.endpoint.clone()
+        };
+        let paths = ["url", "types", "disabled"];
+        calling("UpdateWebhookEndpoint").changes_endpoint(&paths, endpoint).await.expect("changed");
+        let mut updated = id.clone();
+        updated["changes"] = json!([
+            {"field": "url", "before": "hooks.example.com", "after": "new.example.com"},
+            {"field": "types", "before": "member.*", "after": "member.left role.*"},
+            {"field": "disabled", "before": "false", "after": "true"},
+        ]);
+        telling.wrote("ann", "UpdateWebhookEndpoint", &[told("webhook_endpoint.updated", updated)]).await;
+        calling("RotateWebhookSecret").rotates(made.id(), true).await.expect("rotated");
+        let mut rotated = id.clone();
+        rotated["at_once"] = json!(true);
+        telling.wrote("ann", "RotateWebhookSecret", &[told("webhook_endpoint.secret_rotated", rotated)]).await;
+        calling("DeleteWebhookEndpoint").drops_endpoint(made.id()).await.expect("deleted");
+        let deleted = with(id, "host", "new.example.com");
+        telling.wrote("ann", "DeleteWebhookEndpoint", &[told("webhook_endpoint.deleted", deleted)]).await;
+        assert!(TOLD.iter().filter(|rpc| rpc.contains("Webhook")).all(|rpc| telling.told.contains(rpc)));
         world.end().await;
     }
 }

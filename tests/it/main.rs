@@ -57,4 +57,5 @@ mod transfer;
 mod unpaid_credit;
 mod usage;
 mod watching;
+mod webhooks;
 mod workspace;

@@ -28,7 +28,7 @@ use crate::harness::world::{World, roomy};
 use crate::harness::{Backend, database_tests};
 
 /// By these names health tells what follows the database.
-const READINESS: [&str; 9] = [
+const READINESS: [&str; 10] = [
     "",
     "readiness",
     "tenantry.v1.OrganizationService",
@@ -38,6 +38,7 @@ const READINESS: [&str; 9] = [
     "tenantry.v1.BillingService",
     "tenantry.v1.EventService",
     "tenantry.v1.DeliveryService",
+    "tenantry.v1.WebhookService",
 ];
 
 async fn health(channel: &Channel, service: &str) -> Result<ServingStatus, Status> {
@@ -75,7 +76,7 @@ database_tests! {
 // === reflection
 
 /// What a list of services must be, in order.
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 12] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -86,6 +87,7 @@ const SERVICES: [&str; 11] = [
     "tenantry.v1.MembershipService",
     "tenantry.v1.MonitoringService",
     "tenantry.v1.OrganizationService",
+    "tenantry.v1.WebhookService",
     "tenantry.v1.WorkspaceService",
 ];
 

@@ -337,19 +337,7 @@ database_tests! {
         for emails in emails.chunks(500) {
             ann.invites(&emails.iter().map(String::as_str).collect::<Vec<_>>(), "member").await;
         }
-        let exported = async |types: &[&str]| {
-            let types = types.iter().map(|name| (*name).to_owned()).collect();
-            let request = pb::ExportEventsRequest { organization_id: ann.organization_id.clone(), types };
-            let mut stream = ann.log().export_events(request).await.unwrap().into_inner();
-            let (mut lines, mut messages) = (Vec::new(), 0);
-            while let Some(message) = stream.message().await.unwrap() {
-                lines.extend(message.lines);
-                messages += 1;
-            }
-            let lines = String::from_utf8(lines).unwrap();
-            let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            (lines, messages)
-        };
+        let exported = async |types: &[&str]| ann.exports(types).await;
         let (lines, messages) = exported(&[]).await;
         assert_eq!((lines.len(), messages), (1_102, 3));
         assert!(lines.iter().zip(1..).all(|(line, number)| line["number"] == number));

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{
-    ActiveEnum as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
+    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
     IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,8 @@ pub async fn queue_some(app: &App) -> Result<bool, Error> {
     if app.mail.is_none() {
         return Ok(false);
     }
-    consumer::read_some(app, CONSUMER, &TYPES, async |transaction, events| {
+    let interest = Condition::all().add(event::Column::Type.is_in(TYPES));
+    consumer::read_some(app, CONSUMER, interest, async |transaction, events| {
         for event in events {
             match guarded(Box::pin(queue(app, transaction, event))).await {
                 // What cannot be understood is told to nobody, and keeps nothing else from being told.

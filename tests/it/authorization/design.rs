@@ -23,10 +23,12 @@ const MATRIX: &str = "
 ";
 
 /// What the contract says nothing about, as the four documents would have it: roles of the organization's own are its top
-/// role's (S3 promises them to no lesser one), and who runs the rooms sees and ends what goes on in them (S3's monitoring).
+/// role's (S3 promises them to no lesser one), and who runs the rooms sees and ends what goes on in them (S3's monitoring);
+/// who changes settings and reads the log may have it sent somewhere.
 const BESIDES: &str = "
 | define roles | Y | – | – | Y | – | – | Y | – | – | – | Y | – | – |
 | see what goes on in rooms | Y | Y | – | Y | Y | – | Y | Y | Y | – | Y | Y | – |
+| have what happens sent to URLs | Y | Y | – | Y | Y | – | Y | – | – | – | Y | Y | – |
 | end sessions, delete recordings | Y | Y | – | Y | Y | – | Y | – | Y | – | Y | Y | – |
 ";
 
@@ -49,6 +51,7 @@ const MANAGE_WORKSPACES: &str = "create, edit, delete workspaces; assign anyone"
 const ANALYTICS: &str = "audit log, analytics";
 const ROLES: &str = "define roles";
 const MONITOR: &str = "see what goes on in rooms";
+const WEBHOOKS: &str = "have what happens sent to URLs";
 
 /// A preset as the matrix knows it.
 #[derive(Debug)]
@@ -131,6 +134,13 @@ pub(super) fn need(procedure: &str) -> (Need, bool) {
         | "WorkspaceService/UpdateWorkspace"
         | "WorkspaceService/DeleteWorkspace"
         | "WorkspaceService/SetMemberWorkspaces" => (Need::Whole(MANAGE_WORKSPACES), false),
+        "WebhookService/CreateWebhookEndpoint"
+        | "WebhookService/ListWebhookEndpoints"
+        | "WebhookService/UpdateWebhookEndpoint"
+        | "WebhookService/DeleteWebhookEndpoint"
+        | "WebhookService/RotateWebhookSecret"
+        | "WebhookService/ListWebhookDeliveries"
+        | "WebhookService/RedeliverWebhooks" => (Need::Whole(WEBHOOKS), true),
         "MonitoringService/GetUsageSummary" => (Need::Whole(MONITOR), true),
         "OrganizationService/GetOrganizationSettings" | "OrganizationService/ListDomains" => (Need::Part(EDIT), true),
         "OrganizationService/UpdateOrganizationSettings"

@@ -94,7 +94,7 @@ impl World {
         let (database, begun) = (self.database().await, Instant::now());
         loop {
             for server in &self.servers {
-                delivery::sweep(&server.app, &CancellationToken::new()).await;
+                delivery::sweep(&server.app, &CancellationToken::new()).await.expect("a database that answers");
             }
             let unplaced = event::Entity::find().filter(event::Column::Position.is_null()).count(&database);
             let consumer = event_consumer::Entity::find_by_id("mail").one(&database).await.expect("a reader");

@@ -17,12 +17,14 @@ pub(crate) mod product;
 pub(crate) mod python;
 pub(crate) mod race;
 pub(crate) mod raw;
+pub(crate) mod receiver;
 pub(crate) mod refused;
 pub(crate) mod replay;
 pub(crate) mod smtp;
 pub(crate) mod stripe_proxy;
 pub(crate) mod tenant;
 pub(crate) mod watch;
+pub(crate) mod webhooks;
 pub(crate) mod workspaces;
 pub(crate) mod world;
 

@@ -7,6 +7,7 @@ use tenantry::pb::event_service_client::EventServiceClient;
 use tenantry::pb::membership_service_client::MembershipServiceClient;
 use tenantry::pb::monitoring_service_client::MonitoringServiceClient;
 use tenantry::pb::organization_service_client::OrganizationServiceClient;
+use tenantry::pb::webhook_service_client::WebhookServiceClient;
 use tenantry::pb::workspace_service_client::WorkspaceServiceClient;
 use tonic::metadata::{Ascii, MetadataKey, MetadataValue};
 use tonic::service::Interceptor;
@@ -100,6 +101,10 @@ impl Person {
 
     pub(crate) fn delivery(&self) -> DeliveryServiceClient<Identified> {
         DeliveryServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
+    }
+
+    pub(crate) fn webhooks(&self) -> WebhookServiceClient<Identified> {
+        WebhookServiceClient::with_interceptor(self.channel.clone(), self.identity.clone())
     }
 
     pub(crate) fn log(&self) -> EventServiceClient<Identified> {

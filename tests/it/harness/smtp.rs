@@ -98,7 +98,7 @@ fn read(line: &str) -> Taken {
 }
 
 /// Writes an authority's certificate, and that of a server at `localhost` with its key.
-fn vouch(authority: &Path, server: &Path) {
+pub(crate) fn vouch(authority: &Path, server: &Path) {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");

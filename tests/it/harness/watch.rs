@@ -63,3 +63,19 @@ impl Watch {
         self.waiting.is_empty()
     }
 }
+
+impl Person {
+    /// The log as JSON lines of these types, and in how many messages it came.
+    pub(crate) async fn exports(&self, types: &[&str]) -> (Vec<serde_json::Value>, usize) {
+        let types = types.iter().map(|name| (*name).to_owned()).collect();
+        let request = pb::ExportEventsRequest { organization_id: self.organization_id.clone(), types };
+        let mut stream = self.log().export_events(request).await.expect("an export").into_inner();
+        let (mut lines, mut messages) = (Vec::new(), 0);
+        while let Some(message) = stream.message().await.expect("it goes on") {
+            lines.extend(message.lines);
+            messages += 1;
+        }
+        let lines = String::from_utf8(lines).expect("text");
+        (lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect(), messages)
+    }
+}

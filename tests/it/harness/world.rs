@@ -17,6 +17,7 @@ use tenantry::billing::provider::Provider;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::config::MailSettings;
 use tenantry::database::{Database, DatabaseSettings};
+use tenantry::delivery::webhook::{self, Webhooks as Posted};
 use tenantry::deployment;
 use tenantry::dns::{Dns, Source};
 use tenantry::event::feed::Feed;
@@ -51,6 +52,8 @@ pub(crate) struct Setup {
     pub(crate) event_lifetime: Option<TimeDelta>,
     /// How e-mail is sent; not at all when absent.
     pub(crate) mail: Option<Arc<MailSettings>>,
+    /// How webhooks are set up.
+    pub(crate) webhooks: webhook::Settings,
     /// Who is asked for TXT records; the zone file that [`World::sets_txt`] writes when absent.
     pub(crate) dns: Option<Dns>,
 }
@@ -66,6 +69,7 @@ impl Default for Setup {
             provider: Provider::Manual,
             event_lifetime: None,
             mail: None,
+            webhooks: webhook::Settings::default(),
             dns: None,
         }
     }
@@ -165,6 +169,7 @@ impl World {
             invitation_lifetime: TimeDelta::days(7),
             event_lifetime: self.setup.event_lifetime,
             mail: self.setup.mail.as_ref().map(|mail| mail.open().expect("sound settings").expect("e-mail")),
+            webhooks: Posted::open(&self.setup.webhooks).expect("sound settings"),
             metrics: Metrics::default(),
             feed: Feed::default(),
         });

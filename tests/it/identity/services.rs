@@ -53,6 +53,11 @@ database_tests! {
             "BillingService/CreateCreditNote",
             "BillingService/ReportUsage",
             "DeliveryService/RetryMail",
+            "WebhookService/CreateWebhookEndpoint",
+            "WebhookService/UpdateWebhookEndpoint",
+            "WebhookService/DeleteWebhookEndpoint",
+            "WebhookService/RotateWebhookSecret",
+            "WebhookService/RedeliverWebhooks",
             "ClockService/AdvanceTime",
         ];
         for method in methods().iter().filter(|method| !method.reads() && !for_services.contains(&method.name().as_str())) {

@@ -1,7 +1,5 @@
 //! One call of Stripe's API over HTTP, and what its failure means.
 
-use std::error::Error as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
@@ -12,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::wire::{ApiError, Failed};
 use super::{Settings, SettingsError};
 use crate::billing::provider::ProviderError;
+use crate::http_client::{tls, told};
 
 /// The version whose words `wire` speaks (<https://docs.stripe.com/api/versioning>), whatever the account's own is.
 const VERSION: &str = "2025-12-15.clover";
@@ -72,7 +71,7 @@ impl Caller {
             .timeout(settings.timeout)
             // Stripe redirects nothing; the key is for nobody else.
             .redirect(Policy::none())
-            .tls_backend_preconfigured(tls()?);
+            .tls_backend_preconfigured(tls(None)?);
         if base.scheme() == "http" {
             builder = builder.no_proxy();
         }
@@ -174,18 +173,6 @@ async fn whole(mut response: Response) -> Result<Vec<u8>, Failure> {
     Ok(body)
 }
 
-/// The error and its causes; the address has ids that are not for the log.
-fn told(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
-}
-
 fn base(text: &str) -> Result<Url, SettingsError> {
     let base: Url = text.parse().map_err(|_| SettingsError::Url)?;
     let nothing_more = base.path() == "/" && base.query().is_none() && base.fragment().is_none();
@@ -201,15 +188,6 @@ fn base(text: &str) -> Result<Url, SettingsError> {
         "http" => Err(SettingsError::Plain),
         _ => Err(SettingsError::Url),
     }
-}
-
-/// ring, named here so that nothing depends on what the process has installed, and the roots that the databases' TLS has.
-fn tls() -> Result<rustls::ClientConfig, SettingsError> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(SettingsError::Tls)?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// How long a connection may take to come about.

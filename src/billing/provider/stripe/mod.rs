@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{Card, Charge, Collected, Customer, ProviderError};
+use crate::http_client::TlsError;
 use call::{Caller, Failure};
 use decline::Decline;
 
@@ -63,7 +64,7 @@ pub enum SettingsError {
     Key,
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
-    Tls(#[source] rustls::Error),
+    Tls(#[from] TlsError),
     /// The client cannot be set up.
     #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),

@@ -1,0 +1,128 @@
+//! Webhooks: what happened, posted to the URLs of those who want to be told.
+//!
+//! An endpoint has a place in the log, as a watch has its cursor, and is told what comes after it. Who reads the log for all of them
+//! ([`queue`]) only says which endpoints have something to be told; a server that finds one of these claims it, posts some events and
+//! notes how far it came ([`round`]). So whatever is stopped and wherever, the next server goes on from the place that was noted, and
+//! nothing has to be queued for each event and endpoint.
+
+mod address;
+pub mod client;
+pub mod platform;
+pub mod queue;
+mod round;
+mod rpc;
+pub mod rules;
+pub mod signature;
+pub mod store;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+use uuid::Uuid;
+
+use crate::entity::webhook_endpoint;
+use crate::error::Error;
+use crate::event;
+use crate::operation::store::read_json;
+
+use client::Poster;
+use platform::PlatformEndpoint;
+pub use rpc::Service;
+use signature::Secret;
+
+/// How many endpoints an organization has at most.
+pub const MOST: usize = 10;
+
+/// In the place of an organization: the endpoint is told what happens in all.
+pub const ALL: Uuid = Uuid::nil();
+
+/// Whom events are posted to, and how.
+#[derive(Debug)]
+pub struct Webhooks {
+    /// Who posts to the endpoints of organizations.
+    pub poster: Poster,
+    /// The endpoints of the configuration.
+    pub platform: Vec<PlatformEndpoint>,
+}
+
+/// How webhooks are set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file of endpoints that are told what happens in all organizations.
+    pub platform: Option<PathBuf>,
+    /// Networks that are not public and yet are posted to, for organizations.
+    pub networks: Vec<IpNet>,
+    /// A file with an authority besides the public ones.
+    pub authority: Option<PathBuf>,
+    /// How long an endpoint may take.
+    pub patience: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { platform: None, networks: Vec::new(), authority: None, patience: client::PATIENCE }
+    }
+}
+
+impl Webhooks {
+    /// Sets them up.
+    ///
+    /// # Errors
+    ///
+    /// When the file of endpoints or the authority is not as it should be.
+    pub fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let (authority, patience) = (settings.authority.as_deref(), settings.patience);
+        let platform = match &settings.platform {
+            None => Vec::new(),
+            Some(path) => platform::load(path, authority, patience)?,
+        };
+        Ok(Self { poster: Poster::new(true, &settings.networks, authority, patience)?, platform })
+    }
+
+    /// The endpoint of the configuration that has this id.
+    fn of_platform(&self, endpoint_id: Uuid) -> Option<&PlatformEndpoint> {
+        self.platform.iter().find(|endpoint| endpoint.endpoint_id == endpoint_id)
+    }
+
+    /// What an endpoint is told, and how; nothing where it is not in the configuration any more.
+    fn target(&self, row: &webhook_endpoint::Model, now: DateTime<Utc>) -> Result<Option<Target<'_>>, Error> {
+        if row.organization_id == ALL {
+            return Ok(self.of_platform(row.endpoint_id).map(|endpoint| Target {
+                url: endpoint.url.clone(),
+                types: Types::of(&endpoint.types),
+                secrets: endpoint.secrets.clone(),
+                poster: &endpoint.poster,
+            }));
+        }
+        let types: Vec<String> = read_json(Some(&row.types))?.unwrap_or_default();
+        let mut secrets = vec![Secret::of_bytes(row.secret.clone())];
+        if row.old_secret_until.is_some_and(|until| now < until) {
+            secrets.extend(row.old_secret.clone().map(Secret::of_bytes));
+        }
+        Ok(Some(Target { url: row.url.clone(), types: Types::of(&types), secrets, poster: &self.poster }))
+    }
+}
+
+/// What an endpoint is told, and how.
+#[derive(Debug)]
+struct Target<'a> {
+    url: String,
+    types: Types,
+    secrets: Vec<Secret>,
+    poster: &'a Poster,
+}
+
+/// Which events an endpoint is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Types {
+    All,
+    These(Vec<&'static str>),
+}
+
+impl Types {
+    fn of(said: &[String]) -> Self {
+        if said.is_empty() { Self::All } else { Self::These(event::types_of_any(said)) }
+    }
+}

@@ -1,0 +1,416 @@
+//! One round with an endpoint: what it is to be told, told, and what came of it noted.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt as _;
+use http::StatusCode;
+use sea_orm::{EntityTrait as _, QuerySelect as _};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::client::{Answered, Message};
+use super::rules::{FAILS_FOR, MOST_FAILURES, MOST_TRIES, TRIES_IN_LINE, pause, wait};
+use super::signature::sign;
+use super::store::{self, Standing};
+use super::{ALL, Target, Types};
+use crate::app::App;
+use crate::auth::scope::Scope;
+use crate::clock::Clock;
+use crate::entity::webhook_delivery::State;
+use crate::entity::webhook_endpoint::DisableReason;
+use crate::entity::{event, organization, webhook_delivery, webhook_endpoint};
+use crate::error::Error;
+use crate::event::feed::last_position;
+use crate::event::log::{Reading, forgotten};
+use crate::event::{Change, line};
+use crate::operation::store::{read_json, write_json};
+use crate::operation::{self, Duty, Itself, Unit};
+
+/// How many events one round tells.
+const AT_ONCE: u64 = 50;
+
+/// How many of the events that were set aside it tells besides.
+const ASIDE_AT_ONCE: u64 = 10;
+
+/// Of how many organizations events are told at the same time.
+const LANES: usize = 8;
+
+/// For how long a round begins to tell one more event. With the time that an event may take, it is less than a claim lasts.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// How many tries are kept of each delivery.
+const TRIES_KEPT: usize = 12;
+
+/// A try to tell an event, as the database keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Try {
+    pub(super) at: DateTime<Utc>,
+    pub(super) status: u16,
+    pub(super) failure: String,
+    pub(super) took_ms: i64,
+}
+
+/// An event that is to be told.
+#[derive(Clone, Debug)]
+struct Task {
+    event: event::Model,
+    known: Option<webhook_delivery::Model>,
+    /// Whether what comes after it waits.
+    in_line: bool,
+}
+
+/// What a round has to do.
+#[derive(Debug, Default)]
+struct Agenda {
+    tasks: Vec<Task>,
+    /// The events that were read in line, in their order.
+    line: Vec<Step>,
+    /// The place when all of them are told.
+    place: i64,
+    /// Whether there is more than this.
+    more: bool,
+    /// What was set aside, and of which the event is not there any more.
+    lost: Vec<webhook_delivery::Model>,
+}
+
+/// An event in line.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// The place when it is told.
+    place: i64,
+    /// Of which organization, and which number.
+    event: (Uuid, i64),
+    /// Whether it was told before, or set aside.
+    is_done: bool,
+}
+
+/// An event that was told, or not.
+#[derive(Debug)]
+struct Told {
+    task: Task,
+    at: DateTime<Utc>,
+    answered: Answered,
+}
+
+impl Told {
+    fn is_taken(&self) -> bool {
+        self.answered.fault.is_none()
+    }
+}
+
+/// Tells an endpoint some of what it is to be told, and notes how far it came.
+pub(super) async fn round(app: &App, row: webhook_endpoint::Model, stop: &CancellationToken) -> Result<(), Error> {
+    let Some(target) = app.webhooks.target(&row, app.clock.now())? else { return Ok(()) };
+    let mut agenda = agenda(app, &row, &target.types).await?;
+    let tasks = std::mem::take(&mut agenda.tasks);
+    let told = tell(app, &target, tasks, row.failures > 0, stop).await;
+    conclude(app, &row, &agenda, told).await
+}
+
+/// What there is to tell.
+async fn agenda(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Result<Agenda, Error> {
+    let reader = app.database.reader();
+    let mut agenda = in_line(app, row, types).await?;
+    // While it fails, one event is a probe: the next in line, for that holds up the others.
+    if row.failures == 0 || agenda.tasks.is_empty() {
+        for known in store::list_aside(reader, row.endpoint_id, app.clock.now(), ASIDE_AT_ONCE).await? {
+            match event::Entity::find_by_id((known.organization_id, known.event_number)).one(reader).await? {
+                Some(event) => agenda.tasks.push(Task { event, known: Some(known), in_line: false }),
+                None => agenda.lost.push(known),
+            }
+        }
+    }
+    Ok(agenda)
+}
+
+/// What comes after the place that the endpoint has in the log.
+async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Result<Agenda, Error> {
+    let reader = app.database.reader();
+    let is_of_all = row.organization_id == ALL;
+    let until =
+        if is_of_all { Some(last_position(reader).await?) } else { last_number(app, row.organization_id).await? };
+    let until = until.unwrap_or(row.place).max(row.place);
+    let types = match types {
+        Types::All => Vec::new(),
+        // None of them is known here: a version that knew them said so.
+        Types::These(types) if types.is_empty() => return Ok(Agenda { place: until, ..Agenda::default() }),
+        Types::These(types) => types.clone(),
+    };
+    let of = (!is_of_all).then(|| Scope::of_newcomer(row.organization_id));
+    let mut reading = Reading { of, types, place: row.place };
+    let sized = |event: event::Model| {
+        let size = event.payload.to_string().len();
+        (event, size)
+    };
+    let events = match reading.next(reader, until, AT_ONCE, sized).await {
+        Err(Error::CursorExpired) => {
+            reading.place = forgotten(reader, of).await?.clamp(row.place, until);
+            tracing::warn!(org = %row.organization_id, endpoint = %row.endpoint_id, "events were forgotten before a webhook endpoint was told them");
+            reading.next(reader, until, AT_ONCE, sized).await?
+        }
+        read => read?,
+    };
+    let keys: Vec<(Uuid, i64)> = events.iter().map(|event| (event.organization_id, event.number)).collect();
+    let known = store::list_known(reader, row.endpoint_id, &keys).await?;
+    let mut known: HashMap<(Uuid, i64), webhook_delivery::Model> =
+        known.into_iter().map(|known| ((known.organization_id, known.event_number), known)).collect();
+    let mut agenda = Agenda { place: reading.place, more: reading.place < until, ..Agenda::default() };
+    for event in events {
+        let place = if is_of_all { event.position.unwrap_or(row.place) } else { event.number };
+        let key = (event.organization_id, event.number);
+        let known = known.remove(&key);
+        let is_done = known.as_ref().is_some_and(|known| !is_in_line(known));
+        agenda.line.push(Step { place, event: key, is_done });
+        if !is_done {
+            agenda.tasks.push(Task { event, known, in_line: true });
+        }
+    }
+    Ok(agenda)
+}
+
+/// Whether what comes after an event waits for it.
+fn is_in_line(known: &webhook_delivery::Model) -> bool {
+    known.state == State::Retrying && known.due_at.is_none()
+}
+
+async fn last_number(app: &App, organization_id: Uuid) -> Result<Option<i64>, Error> {
+    let number = organization::Entity::find_by_id(organization_id)
+        .select_only()
+        .column(organization::Column::LastEventNumber)
+        .into_tuple()
+        .one(app.database.reader())
+        .await?;
+    Ok(number)
+}
+
+/// Tells events: those of an organization one after another, those of several at the same time. An endpoint that fails is told one.
+async fn tell(
+    app: &App,
+    target: &Target<'_>,
+    tasks: Vec<Task>,
+    is_failing: bool,
+    stop: &CancellationToken,
+) -> Vec<Told> {
+    let (started, failed) = (Instant::now(), AtomicBool::new(false));
+    let mut lanes: Vec<Vec<Task>> = Vec::new();
+    let mut lane_of: HashMap<Uuid, usize> = HashMap::new();
+    for task in tasks.into_iter().take(if is_failing { 1 } else { usize::MAX }) {
+        if !task.in_line {
+            lanes.push(vec![task]);
+            continue;
+        }
+        let lane = *lane_of.entry(task.event.organization_id).or_insert_with(|| {
+            lanes.push(Vec::new());
+            lanes.len() - 1
+        });
+        lanes[lane].push(task);
+    }
+    let told = futures::stream::iter(lanes).map(|lane| async {
+        let mut told = Vec::with_capacity(lane.len());
+        for task in lane {
+            if stop.is_cancelled() || failed.load(Ordering::Relaxed) || started.elapsed() > LONGEST {
+                break;
+            }
+            let one = tell_one(app, target, task).await;
+            let holds_up = one.task.in_line && !one.is_taken();
+            told.push(one);
+            if holds_up {
+                failed.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
+        told
+    });
+    told.buffer_unordered(LANES).collect::<Vec<_>>().await.into_iter().flatten().collect()
+}
+
+async fn tell_one(app: &App, target: &Target<'_>, task: Task) -> Told {
+    // Who checks it has the world's clock, whatever the clock of this server says.
+    let signed_at = Clock::System.now();
+    let message = Message { id: task.event.event_id.to_string(), body: body(&task.event) };
+    let signature = sign(&target.secrets, &message.id, signed_at.timestamp(), &message.body);
+    let at = app.clock.now();
+    let answered = target.poster.post(&target.url, &message, &signature, signed_at).await;
+    Told { task, at, answered }
+}
+
+/// An event as Standard Webhooks has it, `data` being as ExportEvents tells it.
+fn body(event: &event::Model) -> Vec<u8> {
+    json!({ "type": event.r#type, "timestamp": event.occurred_at, "data": line(event) }).to_string().into_bytes()
+}
+
+/// Notes what came of a round, unless another server has taken the endpoint over: what was told is told again then.
+async fn conclude(app: &App, row: &webhook_endpoint::Model, agenda: &Agenda, told: Vec<Told>) -> Result<(), Error> {
+    let now = app.clock.now();
+    let outcome = Outcome::of(row, &told, now);
+    let mut rows = Vec::with_capacity(told.len());
+    for one in told {
+        rows.push(delivery(row, one, now)?);
+    }
+    for lost in &agenda.lost {
+        rows.push(webhook_delivery::Model { state: State::Failed, due_at: None, ended_at: Some(now), ..lost.clone() });
+    }
+    let transaction = app.database.begin().await?;
+    store::save(&transaction, &rows).await?;
+    if outcome.has_recovered {
+        store::hasten(&transaction, row.endpoint_id, now).await?;
+    }
+    let place = reached(row, agenda, &rows);
+    let due_at = match outcome.standing.paused_until {
+        Some(until) => Some(until),
+        None if agenda.more || place < agenda.place => Some(now),
+        None => store::next_aside(&transaction, row.endpoint_id).await?,
+    };
+    let standing = Standing { place, due_at, ..outcome.standing.clone() };
+    if !store::conclude(&transaction, row, &standing, now).await? {
+        transaction.rollback().await?;
+        tracing::debug!(org = %row.organization_id, endpoint = %row.endpoint_id, "a webhook endpoint was taken over, changed or deleted meanwhile");
+        return Ok(());
+    }
+    transaction.commit().await?;
+    outcome.report(app, row, &rows);
+    match outcome.disables.filter(|_| row.organization_id != ALL) {
+        Some(reason) => disable(app, row, reason).await,
+        None => Ok(()),
+    }
+}
+
+/// A delivery after a try.
+fn delivery(row: &webhook_endpoint::Model, told: Told, now: DateTime<Utc>) -> Result<webhook_delivery::Model, Error> {
+    let is_taken = told.is_taken();
+    let Told { task: Task { event, known, in_line }, at, answered } = told;
+    let attempts = known.as_ref().map_or(0, |known| known.attempts) + 1;
+    let mut tries: Vec<Try> = read_json(known.as_ref().map(|known| &known.tries))?.unwrap_or_default();
+    tries.push(Try {
+        at,
+        status: answered.status.map_or(0, |status| status.as_u16()),
+        failure: answered.fault.unwrap_or_default(),
+        took_ms: i64::try_from(answered.took.as_millis()).unwrap_or(i64::MAX),
+    });
+    let superfluous = tries.len().saturating_sub(TRIES_KEPT);
+    tries.drain(..superfluous);
+    let (state, due_at) = match (is_taken, in_line) {
+        (true, _) => (State::Delivered, None),
+        (false, true) if attempts < TRIES_IN_LINE => (State::Retrying, None),
+        (false, false) if attempts >= MOST_TRIES => (State::Failed, None),
+        (false, _) => (State::Retrying, Some(now + wait(event.event_id, attempts))),
+    };
+    Ok(webhook_delivery::Model {
+        organization_id: event.organization_id,
+        endpoint_id: row.endpoint_id,
+        event_number: event.number,
+        event_id: event.event_id,
+        event_type: event.r#type,
+        state,
+        attempts,
+        tries: write_json(&tries)?,
+        created_at: known.map_or(at, |known| known.created_at),
+        due_at,
+        ended_at: (state != State::Retrying).then_some(now),
+    })
+}
+
+/// Up to where everything was told or set aside.
+fn reached(row: &webhook_endpoint::Model, agenda: &Agenda, rows: &[webhook_delivery::Model]) -> i64 {
+    let done = rows.iter().filter(|row| !is_in_line(row)).map(|row| (row.organization_id, row.event_number));
+    let done: HashSet<(Uuid, i64)> = done.collect();
+    let is_done = |step: &&Step| step.is_done || done.contains(&step.event);
+    let told = agenda.line.iter().take_while(is_done);
+    match (agenda.line.iter().all(|step| is_done(&step)), told.last()) {
+        (true, _) => agenda.place,
+        (false, Some(step)) => step.place,
+        (false, None) => row.place,
+    }
+}
+
+/// What a round means for the endpoint.
+#[derive(Clone, Debug)]
+struct Outcome {
+    standing: Standing,
+    has_recovered: bool,
+    disables: Option<DisableReason>,
+}
+
+impl Outcome {
+    fn of(row: &webhook_endpoint::Model, told: &[Told], now: DateTime<Utc>) -> Self {
+        let mut standing = Standing {
+            place: row.place,
+            failures: row.failures,
+            failing_since: row.failing_since,
+            failure: row.failure.clone(),
+            succeeded_at: row.succeeded_at,
+            paused_until: None,
+            due_at: None,
+        };
+        let is_any_taken = told.iter().any(Told::is_taken);
+        if is_any_taken {
+            (standing.failures, standing.failing_since) = (0, None);
+            standing.failure.clear();
+            standing.succeeded_at = Some(now);
+        }
+        let is_gone = told.iter().any(|one| one.answered.status == Some(StatusCode::GONE));
+        let mut disables = is_gone.then_some(DisableReason::Gone);
+        // That an event which was set aside is not taken again says nothing of an endpoint that takes others.
+        let counts = |one: &&Told| !one.is_taken() && (one.task.in_line || standing.failures > 0);
+        let failed = told.iter().find(counts);
+        if let Some(failed) = failed {
+            standing.failures += 1;
+            let since = *standing.failing_since.get_or_insert(now);
+            standing.failure = failed.answered.fault.clone().unwrap_or_default();
+            let wish = failed.answered.retry_after.unwrap_or_else(TimeDelta::zero);
+            standing.paused_until = Some(now + pause(row.endpoint_id, standing.failures).max(wish));
+            if standing.failures >= MOST_FAILURES && now - since >= FAILS_FOR {
+                disables = disables.or(Some(DisableReason::Failing));
+            }
+        }
+        Self { has_recovered: row.failures > 0 && standing.failures == 0, standing, disables }
+    }
+
+    fn report(&self, app: &App, row: &webhook_endpoint::Model, rows: &[webhook_delivery::Model]) {
+        let (org, endpoint) = (row.organization_id, row.endpoint_id);
+        let count = |state: State| rows.iter().filter(|row| row.state == state).count() as u64;
+        app.metrics.webhooks_delivered.inc_by(count(State::Delivered));
+        app.metrics.webhooks_failed.inc_by(count(State::Failed));
+        for given_up in rows.iter().filter(|row| row.state == State::Failed) {
+            tracing::error!(%org, %endpoint, event = %given_up.event_id, "an event is not told a webhook endpoint any more: RedeliverWebhooks sends it again");
+        }
+        let Standing { failures, failure, .. } = &self.standing;
+        if let Some(until) = self.standing.paused_until {
+            tracing::warn!(%org, %endpoint, failures, failure, %until, "a webhook endpoint does not take what it is told, and is left alone for a while");
+        } else if self.has_recovered {
+            tracing::info!(%org, %endpoint, "a webhook endpoint takes again what it is told");
+        }
+    }
+}
+
+struct Disable {
+    endpoint_id: Uuid,
+    reason: DisableReason,
+}
+
+impl Duty for Disable {
+    type Outcome = bool;
+
+    async fn run(&self, unit: &mut Unit<'_, Itself>) -> Result<bool, Error> {
+        let key = (unit.scope().organization_id(), self.endpoint_id);
+        let disabled = store::disable(unit.transaction(), key, self.reason, unit.now).await?;
+        if disabled {
+            let reason = if self.reason == DisableReason::Gone { "gone" } else { "failing" };
+            unit.record(Change::WebhookEndpointDisabled { endpoint_id: self.endpoint_id, reason: reason.into() });
+        }
+        Ok(disabled)
+    }
+}
+
+async fn disable(app: &App, row: &webhook_endpoint::Model, reason: DisableReason) -> Result<(), Error> {
+    let (org, endpoint) = (row.organization_id, row.endpoint_id);
+    if operation::undertake(app, org, &Disable { endpoint_id: endpoint, reason }, true).await? == Some(true) {
+        tracing::error!(%org, %endpoint, ?reason, "a webhook endpoint is disabled: UpdateWebhookEndpoint enables it again");
+    }
+    Ok(())
+}
