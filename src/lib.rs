@@ -8,6 +8,7 @@
 //! - [`operation`] runs every operation in the same steps: scope, load, admit, decide, save, answer.
 //! - [`organization`], [`membership`], [`workspace`], [`monitoring`], [`billing`] are the features: `rpc` speaks the wire, `rules`
 //!   decide and are pure, `store` and its like have the SQL. [`event`] is the log that every change is written to.
+//! - [`delivery`] is what leaves after the commit, read from that log: e-mail and webhooks.
 //! - [`transfer`] imports and exports whole organizations; [`dns`] asks for the records that prove a domain.
 //! - [`entity`] mirrors the tables; [`database`] and [`migration`] are about the database itself.
 //! - [`error`] has everything that a call can be refused for, and the one mapping to the wire.

@@ -95,6 +95,9 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     deployment::check(&database, &policy).await?;
     let (mail, webhooks_sent) = (settings.mail.open()?, settings.webhook.open()?);
     announce(&settings, &policy, &callers, mail.as_ref());
+    for endpoint in &webhooks_sent.platform {
+        tracing::info!(name = endpoint.name, endpoint = %endpoint.endpoint_id, "what happens in all organizations is posted to an endpoint");
+    }
     if settings.reflection {
         // Without it grpcurl would need the protos.
         banner::print(listener.local_addr()?, banner_identity(&callers, &settings.identity));

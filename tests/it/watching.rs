@@ -24,7 +24,9 @@ use crate::harness::person::Person;
 use crate::harness::plain_http::request;
 use crate::harness::postgres::Server;
 use crate::harness::race::{at_once, spread};
+use crate::harness::receiver::Receiver;
 use crate::harness::watch::Watch;
+use crate::harness::webhooks::endpoint_of_all;
 use crate::harness::world::{Setup, World, plans_with_seats, roomy};
 use crate::harness::{Backend, database_tests};
 
@@ -502,8 +504,25 @@ async fn hears_at_last(servers: &Servers, heard: &Mutex<Vec<pb::Event>>) {
     }
 }
 
+/// What a server was telling an endpoint when it was killed no other tells for a minute, of which some seconds have to do here.
+const FREE_ENDPOINTS: &str =
+    "UPDATE webhook_endpoint SET claimed_until = NULL WHERE claimed_until < now() + interval '55 seconds'";
+
+/// What was posted, each event when it came first.
+fn first_posts(receiver: &Receiver) -> Vec<pb::Event> {
+    let mut seen = BTreeSet::new();
+    let events = receiver.posted().into_iter().map(|one| pb::Event {
+        organization_id: one.json()["data"]["organization_id"].as_str().expect("an id").to_owned(),
+        number: one.number(),
+        event_id: one.headers["webhook-id"].clone(),
+        ..Default::default()
+    });
+    events.filter(|event| seen.insert(event.event_id.clone())).collect()
+}
+
 /// A thousand changes of four organizations at two servers, which are killed one after the other all the time, and their database
-/// besides: who watches hears every change that was committed, once, and those of each organization in their order.
+/// besides: who watches hears every change that was committed, once, and those of each organization in their order; a webhook is told all
+/// of them in that order, and a mailbox has every invitation.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_killed_what_was_committed_is_told_once() {
     const CHANGES: usize = 250;
@@ -512,10 +531,13 @@ async fn whoever_is_killed_what_was_committed_is_told_once() {
     let directory = TempDir::new().expect("a directory");
     let plans = directory.path().join("plans.toml");
     std::fs::write(&plans, plans_with_seats(2_000)).expect("a file");
+    let (receiver, webhooks) = (Receiver::start().await, directory.path().join("webhooks.toml"));
+    std::fs::write(&webhooks, endpoint_of_all(&receiver.url())).expect("a file");
     let started = async || {
         let mut command = tenantry(directory.path());
         command.env("TENANTRY_DATABASE_URL", postgres.url(&name)).env("TENANTRY_PLANS", &plans);
         command.env("TENANTRY_INVITATION_URL", "https://app.example.com/join?t={token}");
+        command.env("TENANTRY_WEBHOOKS", &webhooks);
         Process::start(command).await
     };
     let mut running = vec![started().await, started().await];
@@ -547,6 +569,9 @@ async fn whoever_is_killed_what_was_committed_is_told_once() {
         }
         running[round % 2] = started().await;
         servers.replace(round % 2, running[round % 2].channel());
+        let database = sea_orm::Database::connect(postgres.url(&name)).await.expect("the database");
+        database.execute_unprepared(FREE_ENDPOINTS).await.expect("a statement");
+        database.close().await.expect("closed");
     }
     for writer in writing {
         writer.await.expect("a writer does not panic");
@@ -561,7 +586,16 @@ async fn whoever_is_killed_what_was_committed_is_told_once() {
     assert!(is_in_order(&heard));
     let sorted = |ids: Vec<String>| ids.into_iter().collect::<BTreeSet<_>>();
     let committed = sorted(rows.iter().map(|row| row.event_id.to_string()).collect());
-    assert_eq!((heard.len(), sorted(heard.into_iter().map(|event| event.event_id).collect())), (rows.len(), committed));
+    let heard_once = sorted(heard.iter().map(|event| event.event_id.clone()).collect());
+    assert_eq!((heard.len(), &heard_once), (rows.len(), &committed));
+    let posted = || sorted(receiver.posted().into_iter().map(|one| one.headers["webhook-id"].clone()).collect());
+    until("every event is posted", async || {
+        database.execute_unprepared(FREE_ENDPOINTS).await.expect("a statement");
+        posted().is_superset(&committed)
+    })
+    .await;
+    assert_eq!(posted(), committed, "nothing else is posted");
+    assert!(is_in_order(&first_posts(&receiver)));
     // What a server was sending when it was killed no other tries for two minutes, which are over now.
     database.execute_unprepared("UPDATE mail SET due_at = created_at").await.expect("a statement");
     let invited: BTreeSet<Uuid> = invitation::Entity::find()

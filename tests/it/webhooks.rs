@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::harness::person::{Person, answer};
 use crate::harness::receiver::{Does, Posted, Receiver};
-use crate::harness::webhooks::{Made, posting_here};
+use crate::harness::webhooks::{Made, SECRETS, endpoint_of_all, posting_here};
 use crate::harness::world::{Setup, World, roomy};
 use crate::harness::{Backend, database_tests};
 
@@ -394,13 +394,9 @@ database_tests! {
     }
 
     async fn the_platform_is_told_of_all_organizations(backend: Backend) {
-        const SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
         let receiver = Receiver::start().await;
         let file = tempfile::NamedTempFile::new().unwrap();
-        let text = format!(
-            "[[endpoints]]\nname = \"search\"\nurl = \"{}\"\ntypes = [\"invitation.created\"]\nsecrets = {SECRETS:?}\nnetworks = [\"127.0.0.0/8\"]\n",
-            receiver.url()
-        );
+        let text = format!("{}types = [\"invitation.created\"]\n", endpoint_of_all(&receiver.url()));
         std::fs::write(file.path(), text).unwrap();
         let webhooks = Settings { platform: Some(file.path().to_owned()), ..Settings::default() };
         let world = World::with(backend, Setup { webhooks, servers: 2, ..roomy() }).await;

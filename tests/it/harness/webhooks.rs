@@ -17,6 +17,15 @@ use super::world::{Setup, World};
 /// Longer than all takes that is to be told.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What signs what the endpoint of the configuration is told, while one secret is replaced by the other.
+pub(crate) const SECRETS: [&str; 2] =
+    ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"];
+
+/// A configuration in which all that happens is posted to a URL on this machine.
+pub(crate) fn endpoint_of_all(url: &str) -> String {
+    format!("[[endpoints]]\nname = \"search\"\nurl = \"{url}\"\nsecrets = {SECRETS:?}\nnetworks = [\"127.0.0.0/8\"]\n")
+}
+
 /// Servers that post to this machine.
 pub(crate) fn posting_here(setup: Setup) -> Setup {
     let networks = vec!["127.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")];
