@@ -13,14 +13,15 @@ CREATE TABLE webhook_endpoint (
     -- The types of events that it is told; all when empty.
     types            jsonb       NOT NULL,
     secret           bytea       NOT NULL,
-    -- Signs too, until then.
-    old_secret       bytea,
-    old_secret_until timestamptz,
+    -- Those before it that sign too, each until when.
+    old_secrets      jsonb       NOT NULL,
     created_at       timestamptz NOT NULL,
     updated_at       timestamptz NOT NULL,
     version          bigint      NOT NULL DEFAULT 1,
     disabled_at      timestamptz,
     disable_reason   text {bytewise},
+    -- Since when it is deleted; the row goes when what it was told is gone.
+    deleted_at       timestamptz,
 
     -- Up to where it was told what happens: to which number of the organization's events or, told those of all, to which position.
     place            bigint      NOT NULL,
@@ -40,11 +41,13 @@ CREATE TABLE webhook_endpoint (
     PRIMARY KEY (organization_id, endpoint_id),
     CONSTRAINT webhook_endpoint_disabled_for_a_reason CHECK ((disabled_at IS NULL) = (disable_reason IS NULL)),
     CONSTRAINT webhook_endpoint_disable_reason_known CHECK (disable_reason IN ('requested', 'failing', 'gone')),
-    CONSTRAINT webhook_endpoint_old_secret_ends CHECK ((old_secret IS NULL) = (old_secret_until IS NULL)),
+    CONSTRAINT webhook_endpoint_deleted_is_disabled CHECK (deleted_at IS NULL OR disabled_at IS NOT NULL),
     CONSTRAINT webhook_endpoint_failing CHECK ((failures = 0) = (failing_since IS NULL))
 );
 
 CREATE INDEX webhook_endpoint_due ON webhook_endpoint (due_at) WHERE due_at IS NOT NULL AND disabled_at IS NULL;
+CREATE INDEX webhook_endpoint_ill ON webhook_endpoint (organization_id) WHERE failures > 0 OR disabled_at IS NOT NULL;
+CREATE INDEX webhook_endpoint_deleted ON webhook_endpoint (deleted_at) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE webhook_delivery (
     -- Whose event it is.
@@ -70,5 +73,5 @@ CREATE TABLE webhook_delivery (
 
 -- Of one endpoint, whosever event it is.
 CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint_id, due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX webhook_delivery_failed ON webhook_delivery (organization_id, endpoint_id, event_number) WHERE state = 'failed';
+CREATE INDEX webhook_delivery_not_delivered ON webhook_delivery (organization_id, endpoint_id, event_number) WHERE state <> 'delivered';
 CREATE INDEX webhook_delivery_old ON webhook_delivery (ended_at) WHERE ended_at IS NOT NULL;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::entity::prelude::*;
 
 /// A row of `webhook_endpoint`.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "webhook_endpoint")]
 pub struct Model {
     /// The organization whose events it is told; nil of one that is told those of all.
@@ -22,10 +22,9 @@ pub struct Model {
     pub types: Json,
     /// What signs.
     pub secret: Vec<u8>,
-    /// What signs too.
-    pub old_secret: Option<Vec<u8>>,
-    /// Until when.
-    pub old_secret_until: Option<DateTime<Utc>>,
+    /// What signs too, and until when.
+    #[sea_orm(column_type = "JsonBinary")]
+    pub old_secrets: Json,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When somebody changed it last.
@@ -36,6 +35,8 @@ pub struct Model {
     pub disabled_at: Option<DateTime<Utc>>,
     /// Why.
     pub disable_reason: Option<DisableReason>,
+    /// Since when it is deleted.
+    pub deleted_at: Option<DateTime<Utc>>,
     /// Up to where it was told what happens.
     pub place: i64,
     /// When something is to be done for it.
@@ -54,6 +55,14 @@ pub struct Model {
     pub failure: String,
     /// When it took an event last.
     pub succeeded_at: Option<DateTime<Utc>>,
+}
+
+impl std::fmt::Debug for Model {
+    /// Which it is: there are secrets in the rest.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { organization_id, endpoint_id, .. } = self;
+        formatter.debug_struct("webhook_endpoint").field("of", organization_id).field("id", endpoint_id).finish()
+    }
 }
 
 /// Why an endpoint is told nothing.

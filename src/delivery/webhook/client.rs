@@ -27,6 +27,9 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection is kept while nothing is sent.
 const IDLE: Duration = Duration::from_secs(20);
 
+/// How long the rest of an answer may take after its status has come.
+const REST: Duration = Duration::from_secs(1);
+
 /// How much of an answer is read, so that its connection can be used again; nobody looks at it.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
@@ -69,6 +72,15 @@ pub struct Answered {
     pub took: Duration,
 }
 
+impl Answered {
+    /// Whether the endpoint is there and does not want this very event, as far as its answer says.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let is_elsewhere = |status: StatusCode| matches!(status.as_u16(), 408 | 425 | 429 | 502..=504);
+        self.fault.is_some() && self.status.is_some_and(|status| !is_elsewhere(status))
+    }
+}
+
 impl Poster {
     /// A client that posts to the public internet, if so it is, and to these networks; it trusts the public authorities and this one.
     ///
@@ -105,8 +117,9 @@ impl Poster {
         let form = format!(
             "must be an https{plain} URL of at most {LONGEST_URL} bytes, as in https://hooks.example.com/tenantry"
         );
-        let url =
-            text.parse::<Url>().ok().filter(|_| text.len() <= LONGEST_URL && text.is_ascii()).ok_or(form.clone())?;
+        // What the parser would pass over in silence, as control characters, is refused.
+        let is_plain = text.len() <= LONGEST_URL && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let url = text.parse::<Url>().ok().filter(|_| is_plain).ok_or(form.clone())?;
         if !matches!((url.scheme(), self.networks.is_empty()), ("https", _) | ("http", false)) {
             return Err(form);
         }
@@ -162,7 +175,7 @@ impl Poster {
         };
         let status = response.status();
         let retry_after = retry_after(&response);
-        drain(response).await;
+        drop(tokio::time::timeout(REST, drain(response)).await);
         let fault = match status {
             status if status.is_success() => None,
             status if status.is_redirection() => Some(format!("answered {status}: redirects are not followed")),
@@ -205,7 +218,8 @@ impl Resolve for Guarded {
     fn resolve(&self, name: Name) -> Resolving {
         let allowed = Arc::clone(&self.allowed);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            // Nor whether there is such a name at all: it may be one of a network of ours.
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| NoAddress)?;
             let found: Vec<_> = found.filter(|address| allowed.has(address.ip())).collect();
             if found.is_empty() {
                 return Err(NoAddress.into());
@@ -242,6 +256,9 @@ mod tests {
             ("ftp://hooks.example.com", "https URL"),
             ("https://", "https URL"),
             ("https://höoks.example.com", "https URL"),
+            ("https://hooks.example.com/\0", "https URL"),
+            ("https://hooks.example.com/\n", "https URL"),
+            (" https://hooks.example.com/", "https URL"),
             ("https://ann:secret@hooks.example.com", "no user"),
             ("https://hooks.example.com/#x", "no fragment"),
             ("https://127.0.0.1/", "public internet"),

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::entity::webhook_endpoint;
@@ -81,6 +82,11 @@ impl Webhooks {
         Ok(Self { poster: Poster::new(true, &settings.networks, authority, patience)?, platform })
     }
 
+    /// The ids of the endpoints of the configuration.
+    fn platform_ids(&self) -> Vec<Uuid> {
+        self.platform.iter().map(|endpoint| endpoint.endpoint_id).collect()
+    }
+
     /// The endpoint of the configuration that has this id.
     fn of_platform(&self, endpoint_id: Uuid) -> Option<&PlatformEndpoint> {
         self.platform.iter().find(|endpoint| endpoint.endpoint_id == endpoint_id)
@@ -98,10 +104,23 @@ impl Webhooks {
         }
         let types: Vec<String> = read_json(Some(&row.types))?.unwrap_or_default();
         let mut secrets = vec![Secret::of_bytes(row.secret.clone())];
-        if row.old_secret_until.is_some_and(|until| now < until) {
-            secrets.extend(row.old_secret.clone().map(Secret::of_bytes));
-        }
+        secrets.extend(OldSecret::of(row, now)?.iter().filter_map(|old| Secret::parse(&old.secret)));
         Ok(Some(Target { url: row.url.clone(), types: Types::of(&types), secrets, poster: &self.poster }))
+    }
+}
+
+/// A secret that was replaced and still signs, as the database keeps it.
+#[derive(Clone, Serialize, Deserialize)]
+struct OldSecret {
+    secret: String,
+    until: DateTime<Utc>,
+}
+
+impl OldSecret {
+    /// Those of an endpoint that still sign.
+    fn of(row: &webhook_endpoint::Model, now: DateTime<Utc>) -> Result<Vec<Self>, Error> {
+        let old: Vec<Self> = read_json(Some(&row.old_secrets))?.unwrap_or_default();
+        Ok(old.into_iter().filter(|old| now < old.until).collect())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::event;
 use crate::id::{self, ServiceName};
 
 /// An endpoint that is told what happens in all organizations.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PlatformEndpoint {
     /// Which: figured from its name, on every server the same.
     pub endpoint_id: Uuid,
@@ -28,6 +28,13 @@ pub struct PlatformEndpoint {
     pub secrets: Vec<Secret>,
     /// Who posts.
     pub poster: Poster,
+}
+
+impl std::fmt::Debug for PlatformEndpoint {
+    /// Which it is: its URL may be a secret.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("PlatformEndpoint").field(&self.name).finish()
+    }
 }
 
 #[derive(Deserialize)]

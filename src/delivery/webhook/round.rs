@@ -1,7 +1,6 @@
 //! One round with an endpoint: what it is to be told, told, and what came of it noted.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,12 +8,11 @@ use futures::StreamExt as _;
 use http::StatusCode;
 use sea_orm::{EntityTrait as _, QuerySelect as _};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::client::{Answered, Message};
-use super::rules::{FAILS_FOR, MOST_FAILURES, MOST_TRIES, TRIES_IN_LINE, pause, wait};
+use super::rules::{FAILS_FOR, MOST_FAILURES, MOST_TRIES, TRIES_IN_LINE, TRIES_OF_REFUSED, pause, wait};
 use super::signature::sign;
 use super::store::{self, Standing};
 use super::{ALL, Target, Types};
@@ -34,6 +32,9 @@ use crate::operation::{self, Duty, Itself, Unit};
 /// How many events one round tells.
 const AT_ONCE: u64 = 50;
 
+/// How far ahead one round looks for them.
+const WINDOW: i64 = 10_000;
+
 /// How many of the events that were set aside it tells besides.
 const ASIDE_AT_ONCE: u64 = 10;
 
@@ -41,7 +42,7 @@ const ASIDE_AT_ONCE: u64 = 10;
 const LANES: usize = 8;
 
 /// For how long a round begins to tell one more event. With the time that an event may take, it is less than a claim lasts.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// How many tries are kept of each delivery.
 const TRIES_KEPT: usize = 12;
@@ -74,6 +75,8 @@ struct Agenda {
     place: i64,
     /// Whether there is more than this.
     more: bool,
+    /// Whether events were forgotten that it was not told yet.
+    is_forgotten: bool,
     /// What was set aside, and of which the event is not there any more.
     lost: Vec<webhook_delivery::Model>,
 }
@@ -108,7 +111,7 @@ pub(super) async fn round(app: &App, row: webhook_endpoint::Model, stop: &Cancel
     let Some(target) = app.webhooks.target(&row, app.clock.now())? else { return Ok(()) };
     let mut agenda = agenda(app, &row, &target.types).await?;
     let tasks = std::mem::take(&mut agenda.tasks);
-    let told = tell(app, &target, tasks, row.failures > 0, stop).await;
+    let told = tell(app, &row, &target, tasks, stop).await?;
     conclude(app, &row, &agenda, told).await
 }
 
@@ -116,9 +119,10 @@ pub(super) async fn round(app: &App, row: webhook_endpoint::Model, stop: &Cancel
 async fn agenda(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Result<Agenda, Error> {
     let reader = app.database.reader();
     let mut agenda = in_line(app, row, types).await?;
-    // While it fails, one event is a probe: the next in line, for that holds up the others.
+    // While it fails, one event is a probe: the next in line, for that holds up the others, or else what was set aside first.
     if row.failures == 0 || agenda.tasks.is_empty() {
-        for known in store::list_aside(reader, row.endpoint_id, app.clock.now(), ASIDE_AT_ONCE).await? {
+        let due_by = (row.failures == 0).then(|| app.clock.now());
+        for known in store::list_aside(reader, row.endpoint_id, due_by, ASIDE_AT_ONCE).await? {
             match event::Entity::find_by_id((known.organization_id, known.event_number)).one(reader).await? {
                 Some(event) => agenda.tasks.push(Task { event, known: Some(known), in_line: false }),
                 None => agenda.lost.push(known),
@@ -134,11 +138,13 @@ async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Res
     let is_of_all = row.organization_id == ALL;
     let until =
         if is_of_all { Some(last_position(reader).await?) } else { last_number(app, row.organization_id).await? };
-    let until = until.unwrap_or(row.place).max(row.place);
+    let last = until.unwrap_or(row.place).max(row.place);
+    // However seldom there is something of these types, no statement looks through more than that.
+    let until = last.min(row.place.saturating_add(WINDOW));
     let types = match types {
         Types::All => Vec::new(),
         // None of them is known here: a version that knew them said so.
-        Types::These(types) if types.is_empty() => return Ok(Agenda { place: until, ..Agenda::default() }),
+        Types::These(types) if types.is_empty() => return Ok(Agenda { place: last, ..Agenda::default() }),
         Types::These(types) => types.clone(),
     };
     let of = (!is_of_all).then(|| Scope::of_newcomer(row.organization_id));
@@ -147,11 +153,13 @@ async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Res
         let size = event.payload.to_string().len();
         (event, size)
     };
+    let mut is_forgotten = false;
     let events = match reading.next(reader, until, AT_ONCE, sized).await {
         Err(Error::CursorExpired) => {
-            reading.place = forgotten(reader, of).await?.clamp(row.place, until);
+            is_forgotten = true;
+            reading.place = forgotten(reader, of).await?.clamp(row.place, last);
             tracing::warn!(org = %row.organization_id, endpoint = %row.endpoint_id, "events were forgotten before a webhook endpoint was told them");
-            reading.next(reader, until, AT_ONCE, sized).await?
+            Vec::new()
         }
         read => read?,
     };
@@ -159,7 +167,7 @@ async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Res
     let known = store::list_known(reader, row.endpoint_id, &keys).await?;
     let mut known: HashMap<(Uuid, i64), webhook_delivery::Model> =
         known.into_iter().map(|known| ((known.organization_id, known.event_number), known)).collect();
-    let mut agenda = Agenda { place: reading.place, more: reading.place < until, ..Agenda::default() };
+    let mut agenda = Agenda { place: reading.place, more: reading.place < last, is_forgotten, ..Agenda::default() };
     for event in events {
         let place = if is_of_all { event.position.unwrap_or(row.place) } else { event.number };
         let key = (event.organization_id, event.number);
@@ -191,15 +199,16 @@ async fn last_number(app: &App, organization_id: Uuid) -> Result<Option<i64>, Er
 /// Tells events: those of an organization one after another, those of several at the same time. An endpoint that fails is told one.
 async fn tell(
     app: &App,
+    row: &webhook_endpoint::Model,
     target: &Target<'_>,
     tasks: Vec<Task>,
-    is_failing: bool,
     stop: &CancellationToken,
-) -> Vec<Told> {
-    let (started, failed) = (Instant::now(), AtomicBool::new(false));
+) -> Result<Vec<Told>, Error> {
+    let most = if row.failures > 0 { 1 } else { usize::MAX };
+    let started = Instant::now();
     let mut lanes: Vec<Vec<Task>> = Vec::new();
     let mut lane_of: HashMap<Uuid, usize> = HashMap::new();
-    for task in tasks.into_iter().take(if is_failing { 1 } else { usize::MAX }) {
+    for task in tasks.into_iter().take(most) {
         if !task.in_line {
             lanes.push(vec![task]);
             continue;
@@ -213,58 +222,84 @@ async fn tell(
     let told = futures::stream::iter(lanes).map(|lane| async {
         let mut told = Vec::with_capacity(lane.len());
         for task in lane {
-            if stop.is_cancelled() || failed.load(Ordering::Relaxed) || started.elapsed() > LONGEST {
+            let is_over = stop.is_cancelled() || started.elapsed() > LONGEST;
+            // What was changed meanwhile holds from the next event on.
+            if is_over || !store::is_current(app.database.reader(), row).await? {
                 break;
             }
-            let one = tell_one(app, target, task).await;
-            let holds_up = one.task.in_line && !one.is_taken();
+            // What is under way when the server stops is told again by another.
+            let one = tokio::select! {
+                () = stop.cancelled() => break,
+                one = tell_one(app, target, task) => one?,
+            };
+            let holds_up = !one.is_taken();
             told.push(one);
             if holds_up {
-                failed.store(true, Ordering::Relaxed);
                 break;
             }
         }
-        told
+        Ok(told)
     });
-    told.buffer_unordered(LANES).collect::<Vec<_>>().await.into_iter().flatten().collect()
+    let side_by_side = if row.organization_id == ALL { LANES } else { 1 };
+    let told: Vec<Result<Vec<Told>, Error>> = told.buffer_unordered(side_by_side).collect().await;
+    let mut all = Vec::new();
+    for lane in told {
+        all.extend(lane?);
+    }
+    Ok(all)
 }
 
-async fn tell_one(app: &App, target: &Target<'_>, task: Task) -> Told {
+async fn tell_one(app: &App, target: &Target<'_>, task: Task) -> Result<Told, Error> {
     // Who checks it has the world's clock, whatever the clock of this server says.
     let signed_at = Clock::System.now();
-    let message = Message { id: task.event.event_id.to_string(), body: body(&task.event) };
+    let message = Message { id: task.event.event_id.to_string(), body: body(&task.event)? };
     let signature = sign(&target.secrets, &message.id, signed_at.timestamp(), &message.body);
     let at = app.clock.now();
     let answered = target.poster.post(&target.url, &message, &signature, signed_at).await;
-    Told { task, at, answered }
+    Ok(Told { task, at, answered })
 }
 
-/// An event as Standard Webhooks has it, `data` being as ExportEvents tells it.
-fn body(event: &event::Model) -> Vec<u8> {
-    json!({ "type": event.r#type, "timestamp": event.occurred_at, "data": line(event) }).to_string().into_bytes()
+/// What is posted, as Standard Webhooks has it.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'a str,
+    timestamp: DateTime<Utc>,
+    /// As ExportEvents tells it.
+    data: serde_json::Value,
+}
+
+fn body(event: &event::Model) -> Result<Vec<u8>, Error> {
+    let body = Body { r#type: &event.r#type, timestamp: event.occurred_at, data: line(event) };
+    serde_json::to_vec(&body)
+        .map_err(|error| Error::Defect("an event could not be written as JSON", Some(error.into())))
 }
 
 /// Notes what came of a round, unless another server has taken the endpoint over: what was told is told again then.
 async fn conclude(app: &App, row: &webhook_endpoint::Model, agenda: &Agenda, told: Vec<Told>) -> Result<(), Error> {
     let now = app.clock.now();
     let outcome = Outcome::of(row, &told, now);
+    let is_any_taken = told.iter().any(Told::is_taken);
     let mut rows = Vec::with_capacity(told.len());
     for one in told {
-        rows.push(delivery(row, one, now)?);
+        rows.push(delivery(row, one, is_any_taken, now)?);
     }
     for lost in &agenda.lost {
         rows.push(webhook_delivery::Model { state: State::Failed, due_at: None, ended_at: Some(now), ..lost.clone() });
     }
     let transaction = app.database.begin().await?;
     store::save(&transaction, &rows).await?;
-    if outcome.has_recovered {
-        store::hasten(&transaction, row.endpoint_id, now).await?;
+    if let Some(since) = row.failing_since.filter(|_| outcome.has_recovered) {
+        store::hasten(&transaction, row.endpoint_id, since, now).await?;
+    }
+    if agenda.is_forgotten {
+        store::forget_line(&transaction, (row.organization_id, row.endpoint_id)).await?;
     }
     let place = reached(row, agenda, &rows);
     let due_at = match outcome.standing.paused_until {
         Some(until) => Some(until),
         None if agenda.more || place < agenda.place => Some(now),
-        None => store::next_aside(&transaction, row.endpoint_id).await?,
+        // Not before now: who was due long ago would come before everybody else.
+        None => store::next_aside(&transaction, row.endpoint_id).await?.map(|due_at| due_at.max(now)),
     };
     let standing = Standing { place, due_at, ..outcome.standing.clone() };
     if !store::conclude(&transaction, row, &standing, now).await? {
@@ -281,8 +316,21 @@ async fn conclude(app: &App, row: &webhook_endpoint::Model, agenda: &Agenda, tol
 }
 
 /// A delivery after a try.
-fn delivery(row: &webhook_endpoint::Model, told: Told, now: DateTime<Utc>) -> Result<webhook_delivery::Model, Error> {
+fn delivery(
+    row: &webhook_endpoint::Model,
+    told: Told,
+    is_any_taken: bool,
+    now: DateTime<Utc>,
+) -> Result<webhook_delivery::Model, Error> {
     let is_taken = told.is_taken();
+    let tries_in_line = match told.answered.is_refused() {
+        // Where others are taken, no organization waits for the event of another.
+        true if row.organization_id == ALL && is_any_taken => 1,
+        true => TRIES_OF_REFUSED,
+        false => TRIES_IN_LINE,
+    };
+    // Nobody gives up an event because the endpoint is away.
+    let is_away = row.failures > 0 && !is_any_taken;
     let Told { task: Task { event, known, in_line }, at, answered } = told;
     let attempts = known.as_ref().map_or(0, |known| known.attempts) + 1;
     let mut tries: Vec<Try> = read_json(known.as_ref().map(|known| &known.tries))?.unwrap_or_default();
@@ -296,8 +344,8 @@ fn delivery(row: &webhook_endpoint::Model, told: Told, now: DateTime<Utc>) -> Re
     tries.drain(..superfluous);
     let (state, due_at) = match (is_taken, in_line) {
         (true, _) => (State::Delivered, None),
-        (false, true) if attempts < TRIES_IN_LINE => (State::Retrying, None),
-        (false, false) if attempts >= MOST_TRIES => (State::Failed, None),
+        (false, true) if attempts < tries_in_line => (State::Retrying, None),
+        (false, false) if attempts >= MOST_TRIES && !is_away => (State::Failed, None),
         (false, _) => (State::Retrying, Some(now + wait(event.event_id, attempts))),
     };
     Ok(webhook_delivery::Model {
@@ -355,8 +403,11 @@ impl Outcome {
         }
         let is_gone = told.iter().any(|one| one.answered.status == Some(StatusCode::GONE));
         let mut disables = is_gone.then_some(DisableReason::Gone);
-        // That an event which was set aside is not taken again says nothing of an endpoint that takes others.
-        let counts = |one: &&Told| !one.is_taken() && (one.task.in_line || standing.failures > 0);
+        // That an event which was set aside is not taken again says nothing of an endpoint that takes others; nor that one of an
+        // organization is not, where those of others are.
+        let is_anothers = |one: &Told| row.organization_id == ALL && is_any_taken && one.answered.is_refused();
+        let holds_up = |one: &Told| one.task.in_line && !is_anothers(one);
+        let counts = |one: &&Told| !one.is_taken() && (holds_up(one) || standing.failures > 0);
         let failed = told.iter().find(counts);
         if let Some(failed) = failed {
             standing.failures += 1;
@@ -388,20 +439,19 @@ impl Outcome {
     }
 }
 
-struct Disable {
-    endpoint_id: Uuid,
+struct Disable<'a> {
+    row: &'a webhook_endpoint::Model,
     reason: DisableReason,
 }
 
-impl Duty for Disable {
+impl Duty for Disable<'_> {
     type Outcome = bool;
 
     async fn run(&self, unit: &mut Unit<'_, Itself>) -> Result<bool, Error> {
-        let key = (unit.scope().organization_id(), self.endpoint_id);
-        let disabled = store::disable(unit.transaction(), key, self.reason, unit.now).await?;
+        let disabled = store::disable(unit.transaction(), self.row, self.reason, unit.now).await?;
         if disabled {
             let reason = if self.reason == DisableReason::Gone { "gone" } else { "failing" };
-            unit.record(Change::WebhookEndpointDisabled { endpoint_id: self.endpoint_id, reason: reason.into() });
+            unit.record(Change::WebhookEndpointDisabled { endpoint_id: self.row.endpoint_id, reason: reason.into() });
         }
         Ok(disabled)
     }
@@ -409,7 +459,7 @@ impl Duty for Disable {
 
 async fn disable(app: &App, row: &webhook_endpoint::Model, reason: DisableReason) -> Result<(), Error> {
     let (org, endpoint) = (row.organization_id, row.endpoint_id);
-    if operation::undertake(app, org, &Disable { endpoint_id: endpoint, reason }, true).await? == Some(true) {
+    if operation::undertake(app, org, &Disable { row, reason }, true).await? == Some(true) {
         tracing::error!(%org, %endpoint, ?reason, "a webhook endpoint is disabled: UpdateWebhookEndpoint enables it again");
     }
     Ok(())

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use serde_json::json;
 use tonic::{Request, Response, Status};
 use url::Url;
 use uuid::Uuid;
 
 use super::round::Try;
 use super::signature::Secret;
-use super::store;
+use super::{OldSecret, store};
 use crate::app::App;
 use crate::auth::caller::Caller;
 use crate::entity::webhook_delivery::{self, Column as D, State};
@@ -22,6 +24,7 @@ use crate::fields::{Fields, timestamp};
 use crate::operation::store::{read_json, write_json};
 use crate::operation::{self, Command, MemberOrService, Query, Reader, Unit};
 use crate::page::Page;
+use crate::pb::Permission;
 use crate::pb::webhook_service_server::WebhookService;
 use crate::{etag, id, pb};
 
@@ -30,6 +33,12 @@ const LONGEST_DESCRIPTION: usize = 200;
 
 /// For how long a secret signs after it was replaced.
 const OVERLAP: TimeDelta = TimeDelta::hours(24);
+
+/// How many replaced secrets sign beside the latest one.
+const MOST_OLD_SECRETS: usize = 4;
+
+/// How many events are sent again by one call that names none.
+const MOST_REDELIVERED: u64 = 2000;
 
 /// WebhookService over the engine.
 #[derive(Clone, Debug)]
@@ -107,6 +116,14 @@ fn host(url: &str) -> String {
     url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
 }
 
+/// What is told is what the log says: who may not read that has none of it sent anywhere either.
+fn may_read_log(unit: &Unit<'_, MemberOrService>) -> Result<(), Error> {
+    match &unit.actor {
+        MemberOrService::Member(member) => member.role.require(Permission::AuditLogRead),
+        MemberOrService::Service(_) => Ok(()),
+    }
+}
+
 /// The endpoint, which is the organization's.
 async fn own(unit: &Unit<'_, MemberOrService>, endpoint_id: Uuid) -> Result<webhook_endpoint::Model, Error> {
     let found = store::find(unit.transaction(), unit.scope().organization_id(), endpoint_id).await?;
@@ -133,6 +150,7 @@ impl Command for CreateWebhookEndpoint {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
+        may_read_log(unit)?;
         store::check_room(unit.transaction(), unit.scope()).await?;
         let secret = Secret::new().ok_or(Error::defect("no random numbers"))?;
         let endpoint_id = id::new(unit.now);
@@ -143,13 +161,13 @@ impl Command for CreateWebhookEndpoint {
             description: self.description.clone(),
             types: write_json(&self.types)?,
             secret: secret.clone().into_bytes(),
-            old_secret: None,
-            old_secret_until: None,
+            old_secrets: json!([]),
             created_at: unit.now,
             updated_at: unit.now,
             version: 1,
             disabled_at: None,
             disable_reason: None,
+            deleted_at: None,
             // What this change itself writes to the log comes after it.
             place: organization(unit).last_event_number,
             due_at: None,
@@ -165,7 +183,7 @@ impl Command for CreateWebhookEndpoint {
         unit.record(Change::WebhookEndpointCreated { endpoint_id, host, types });
         store::insert(unit.transaction(), row.clone()).await?;
         let secret = if unit.is_rehearsal() { String::new() } else { secret.text() };
-        Ok(pb::CreateWebhookEndpointResponse { endpoint: Some(shown(&row)?), secret })
+        Ok(pb::CreateWebhookEndpointResponse { endpoint: Some(shown(&row, unit.now)?), secret })
     }
 }
 
@@ -188,7 +206,7 @@ impl Query for ListWebhookEndpoints {
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let rows = store::list(reader.connection(), reader.scope).await?;
-        let endpoints = rows.iter().map(shown).collect::<Result<_, _>>()?;
+        let endpoints = rows.iter().map(|row| shown(row, reader.now)).collect::<Result<_, _>>()?;
         Ok(pb::ListWebhookEndpointsResponse { endpoints })
     }
 }
@@ -231,6 +249,7 @@ impl Command for UpdateWebhookEndpoint {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
+        may_read_log(unit)?;
         let mut row = own(unit, self.endpoint_id).await?;
         etag::check(&self.etag, row.version)?;
         let was_told = row.url.clone();
@@ -246,12 +265,15 @@ impl Command for UpdateWebhookEndpoint {
             row.updated_at = unit.now;
             row.version += 1;
             store::update(unit.transaction(), &row, afresh).await?;
+            if changes.iter().any(|change| change.field == "types") {
+                store::forget_line(unit.transaction(), (row.organization_id, row.endpoint_id)).await?;
+            }
             if enables && self.skip_missed {
                 store::give_up(unit.transaction(), (row.organization_id, row.endpoint_id), unit.now).await?;
             }
             unit.record(Change::WebhookEndpointUpdated { endpoint_id: row.endpoint_id, changes });
         }
-        Ok(pb::UpdateWebhookEndpointResponse { endpoint: Some(shown(&row)?) })
+        Ok(pb::UpdateWebhookEndpointResponse { endpoint: Some(shown(&row, unit.now)?) })
     }
 }
 
@@ -308,9 +330,9 @@ impl Command for DeleteWebhookEndpoint {
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
         let row = own(unit, self.endpoint_id).await?;
         etag::check(&self.etag, row.version)?;
-        store::delete(unit.transaction(), (row.organization_id, row.endpoint_id)).await?;
+        store::delete(unit.transaction(), (row.organization_id, row.endpoint_id), unit.now).await?;
         unit.record(Change::WebhookEndpointDeleted { endpoint_id: row.endpoint_id, host: host(&row.url) });
-        Ok(pb::DeleteWebhookEndpointResponse { endpoint: Some(shown(&row)?) })
+        Ok(pb::DeleteWebhookEndpointResponse { endpoint: Some(shown(&row, unit.now)?) })
     }
 }
 
@@ -331,18 +353,25 @@ impl Command for RotateWebhookSecret {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
+        may_read_log(unit)?;
         let mut row = own(unit, self.endpoint_id).await?;
         let secret = Secret::new().ok_or(Error::defect("no random numbers"))?;
-        let old = std::mem::replace(&mut row.secret, secret.clone().into_bytes());
-        (row.old_secret, row.old_secret_until) =
-            if self.at_once { (None, None) } else { (Some(old), Some(unit.now + OVERLAP)) };
+        let mut old = if self.at_once { Vec::new() } else { OldSecret::of(&row, unit.now)? };
+        if !self.at_once {
+            if old.len() >= MOST_OLD_SECRETS {
+                return Err(Error::LimitReached { of: "replaced secrets that still sign", maximum: MOST_OLD_SECRETS });
+            }
+            let secret = Secret::of_bytes(row.secret.clone()).text();
+            old.push(OldSecret { secret, until: unit.now + OVERLAP });
+        }
+        (row.secret, row.old_secrets) = (secret.clone().into_bytes(), write_json(&old)?);
         row.updated_at = unit.now;
         row.version += 1;
         store::update(unit.transaction(), &row, false).await?;
         let (endpoint_id, at_once) = (row.endpoint_id, self.at_once);
         unit.record(Change::WebhookEndpointSecretRotated { endpoint_id, at_once });
         let secret = if unit.is_rehearsal() { String::new() } else { secret.text() };
-        Ok(pb::RotateWebhookSecretResponse { endpoint: Some(shown(&row)?), secret })
+        Ok(pb::RotateWebhookSecretResponse { endpoint: Some(shown(&row, unit.now)?), secret })
     }
 }
 
@@ -374,6 +403,7 @@ impl Query for ListWebhookDeliveries {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
+        reader.needs(Permission::AuditLogRead)?;
         let (organization_id, endpoint_id) = (reader.scope.organization_id(), self.endpoint_id);
         let is_service = matches!(reader.authorized.caller(), Caller::Service(_));
         let found = store::find_told(reader.connection(), organization_id, endpoint_id, is_service).await?;
@@ -384,6 +414,10 @@ impl Query for ListWebhookDeliveries {
             .filter(D::EndpointId.eq(endpoint_id));
         if !self.states.is_empty() {
             rows = rows.filter(D::State.is_in(self.states.iter().copied()));
+            if !self.states.contains(&State::Delivered) {
+                // Written out, so that it can be told that the partial index has them all.
+                rows = rows.filter(Expr::cust("webhook_delivery.state <> 'delivered'"));
+            }
         }
         if let Some(after) = page.after {
             rows = rows.filter(D::EventNumber.lt(after));
@@ -422,6 +456,7 @@ impl Command for RedeliverWebhooks {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
+        may_read_log(unit)?;
         let (organization_id, endpoint_id) = (unit.scope().organization_id(), self.endpoint_id);
         let is_service = matches!(unit.actor, MemberOrService::Service(_));
         let found = store::find_told(unit.transaction(), organization_id, endpoint_id, is_service).await?;
@@ -430,7 +465,8 @@ impl Command for RedeliverWebhooks {
             return Err(Error::WebhookEndpointDisabled { endpoint_id, cause: reason_of(Some(reason)).as_str_name() });
         }
         let of_it = (organization_id, endpoint_id);
-        let numbers = store::redeliver(unit.transaction(), of_it, &self.event_numbers, unit.now).await?;
+        let (events, most) = (&self.event_numbers, MOST_REDELIVERED);
+        let numbers = store::redeliver(unit.transaction(), of_it, events, most, unit.now).await?;
         if let Some(unknown) = self.event_numbers.iter().find(|number| !numbers.contains(number)) {
             return Err(Error::WebhookDeliveryNotFound { event_number: *unknown });
         }
@@ -451,7 +487,8 @@ fn reason_of(reason: Option<DisableReason>) -> pb::WebhookDisableReason {
 }
 
 /// An endpoint as the wire shows it.
-fn shown(row: &webhook_endpoint::Model) -> Result<pb::WebhookEndpoint, Error> {
+fn shown(row: &webhook_endpoint::Model, now: DateTime<Utc>) -> Result<pb::WebhookEndpoint, Error> {
+    let old_secrets = OldSecret::of(row, now)?;
     let is_enabled = row.disabled_at.is_none();
     Ok(pb::WebhookEndpoint {
         organization_id: row.organization_id.to_string(),
@@ -468,7 +505,7 @@ fn shown(row: &webhook_endpoint::Model) -> Result<pb::WebhookEndpoint, Error> {
         last_failure: row.failure.clone(),
         last_success_time: row.succeeded_at.map(timestamp),
         next_attempt_time: row.due_at.filter(|_| is_enabled).map(timestamp),
-        old_secret_expire_time: row.old_secret_until.map(timestamp),
+        old_secret_expire_time: old_secrets.iter().map(|old| old.until).max().map(timestamp),
         create_time: Some(timestamp(row.created_at)),
         update_time: Some(timestamp(row.updated_at)),
         etag: etag::of(row.version),

@@ -3,10 +3,13 @@
 use chrono::TimeDelta;
 use uuid::Uuid;
 
-/// How often an event is tried while those that come after it wait.
-pub const TRIES_IN_LINE: i64 = 3;
+/// How often an event that the endpoint refuses is tried while those that come after it wait.
+pub const TRIES_OF_REFUSED: i64 = 3;
 
-/// How often an event is tried in all: the last time a day and a half after the first.
+/// How often one that finds no endpoint is: some six hours.
+pub const TRIES_IN_LINE: i64 = 12;
+
+/// How often an event is tried in all, while the endpoint takes others: for a day.
 pub const MOST_TRIES: i64 = 12;
 
 /// How often an endpoint has to fail, and for how long, with nothing taken in between, until it is disabled.
@@ -27,11 +30,12 @@ pub fn pause(endpoint_id: Uuid, failures: i64) -> TimeDelta {
     about(PAUSES[index], endpoint_id, failures)
 }
 
-/// How long an event that was set aside is left alone after so many tries: 4 minutes after the third, then twice as long each time.
+/// How long an event that was set aside is left alone after so many tries: 4 minutes after the third, then twice as long each time, and
+/// at most 8 hours.
 #[must_use]
 pub fn wait(event_id: Uuid, tries: i64) -> TimeDelta {
     let exponent = u32::try_from(tries - 1).map_or(0, |exponent: u32| exponent.min(12));
-    about(60 * (1_i64 << exponent), event_id, tries)
+    about((60 * (1_i64 << exponent)).min(8 * 3600), event_id, tries)
 }
 
 /// More or less by a tenth, so that what failed together is not tried together.
@@ -58,10 +62,10 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_set_aside_is_tried_for_a_day_and_a_half() {
-        let waits: Vec<i64> = (TRIES_IN_LINE..MOST_TRIES).map(|tries| wait(EVEN, tries).num_minutes()).collect();
-        assert_eq!(waits, [4, 8, 16, 32, 64, 128, 256, 512, 1024]);
-        assert_eq!(waits.iter().sum::<i64>() / 60, 34);
+    fn an_event_that_is_refused_is_tried_for_a_day() {
+        let waits: Vec<i64> = (TRIES_OF_REFUSED..MOST_TRIES).map(|tries| wait(EVEN, tries).num_minutes()).collect();
+        assert_eq!(waits, [4, 8, 16, 32, 64, 128, 256, 480, 480]);
+        assert_eq!(waits.iter().sum::<i64>() / 60, 24);
     }
 
     proptest! {

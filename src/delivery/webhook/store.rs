@@ -1,11 +1,12 @@
 //! Webhooks: the rows.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait as _, OnConflict, Query, SimpleExpr};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait as _, LockBehavior, LockType, OnConflict, Query, SimpleExpr};
 use sea_orm::{
     ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
     IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{ALL, MOST};
@@ -22,13 +23,17 @@ pub async fn find(
     organization_id: Uuid,
     endpoint_id: Uuid,
 ) -> Result<Option<webhook_endpoint::Model>, DbErr> {
-    webhook_endpoint::Entity::find_by_id((organization_id, endpoint_id)).one(connection).await
+    webhook_endpoint::Entity::find_by_id((organization_id, endpoint_id))
+        .filter(C::DeletedAt.is_null())
+        .one(connection)
+        .await
 }
 
 /// Lists the endpoints of an organization, the oldest first.
 pub async fn list(connection: &impl ConnectionTrait, scope: Scope) -> Result<Vec<webhook_endpoint::Model>, DbErr> {
     webhook_endpoint::Entity::find()
         .filter(C::OrganizationId.eq(scope.organization_id()))
+        .filter(C::DeletedAt.is_null())
         .order_by_asc(C::EndpointId)
         .all(connection)
         .await
@@ -37,7 +42,7 @@ pub async fn list(connection: &impl ConnectionTrait, scope: Scope) -> Result<Vec
 /// Whether the organization can have one more.
 pub async fn check_room(connection: &impl ConnectionTrait, scope: Scope) -> Result<(), Error> {
     let endpoints = webhook_endpoint::Entity::find().filter(C::OrganizationId.eq(scope.organization_id()));
-    let made = endpoints.count(connection).await?;
+    let made = endpoints.filter(C::DeletedAt.is_null()).count(connection).await?;
     if usize::try_from(made).is_ok_and(|made| made < MOST) {
         return Ok(());
     }
@@ -63,7 +68,8 @@ fn of(organization_id: Uuid, endpoint_id: Uuid) -> sea_orm::UpdateMany<webhook_e
     of_it.filter(C::EndpointId.eq(endpoint_id))
 }
 
-/// Writes what somebody can change of an endpoint; with `afresh` also where it stands, and has it tried at once.
+/// Writes what somebody can change of an endpoint; with `afresh` also where it stands, and has it told at once. Whoever is telling it
+/// notes nothing more: what was told by what held before is told again.
 pub async fn update(
     connection: &impl ConnectionTrait,
     row: &webhook_endpoint::Model,
@@ -74,12 +80,13 @@ pub async fn update(
         .col_expr(C::Description, Expr::value(row.description.as_str()))
         .col_expr(C::Types, Expr::value(row.types.clone()))
         .col_expr(C::Secret, Expr::value(row.secret.clone()))
-        .col_expr(C::OldSecret, Expr::value(row.old_secret.clone()))
-        .col_expr(C::OldSecretUntil, Expr::value(row.old_secret_until))
+        .col_expr(C::OldSecrets, Expr::value(row.old_secrets.clone()))
         .col_expr(C::UpdatedAt, Expr::value(row.updated_at))
         .col_expr(C::Version, Expr::value(row.version))
         .col_expr(C::DisabledAt, Expr::value(row.disabled_at))
-        .col_expr(C::DisableReason, Expr::value(row.disable_reason.map(|reason| reason.to_value())));
+        .col_expr(C::DisableReason, Expr::value(row.disable_reason.map(|reason| reason.to_value())))
+        .col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>))
+        .col_expr(C::Wakes, Expr::col(C::Wakes).add(1));
     if afresh {
         update = update
             .col_expr(C::Place, Expr::value(row.place))
@@ -87,10 +94,7 @@ pub async fn update(
             .col_expr(C::FailingSince, Expr::value(row.failing_since))
             .col_expr(C::Failure, Expr::value(row.failure.as_str()))
             .col_expr(C::DueAt, Expr::value(row.due_at))
-            .col_expr(C::PausedUntil, Expr::value(row.paused_until))
-            // Whoever is at it notes nothing more.
-            .col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>))
-            .col_expr(C::Wakes, Expr::col(C::Wakes).add(1));
+            .col_expr(C::PausedUntil, Expr::value(row.paused_until));
     }
     update.exec(connection).await.map(|_| ())
 }
@@ -108,30 +112,56 @@ pub async fn find_told(
     }
 }
 
-/// Deletes an endpoint with its history.
+/// Deletes an endpoint: it is told nothing more, and its secrets are gone. What it was told follows in small steps.
 pub async fn delete(
     connection: &impl ConnectionTrait,
     (organization_id, endpoint_id): (Uuid, Uuid),
+    now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
-    webhook_delivery::Entity::delete_many()
-        .filter(D::OrganizationId.eq(organization_id))
-        .filter(D::EndpointId.eq(endpoint_id))
+    of(organization_id, endpoint_id)
+        .col_expr(C::DeletedAt, Expr::value(Some(now)))
+        .col_expr(C::DisabledAt, Expr::value(Some(now)))
+        .col_expr(C::DisableReason, Expr::value(Some(DisableReason::Requested.to_value())))
+        .col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>))
+        .col_expr(C::Url, Expr::value(""))
+        .col_expr(C::Secret, Expr::value(Vec::<u8>::new()))
+        .col_expr(C::OldSecrets, Expr::value(json!([])))
+        .col_expr(C::Version, Expr::col(C::Version).add(1))
         .exec(connection)
-        .await?;
-    webhook_endpoint::Entity::delete_by_id((organization_id, endpoint_id)).exec(connection).await.map(|_| ())
+        .await
+        .map(|_| ())
 }
 
-/// Whether an event is one that an endpoint may have to be told.
-pub fn concerns_an_endpoint() -> Condition {
+/// Forgets some of what an endpoint was told that is deleted and, when there is nothing left, the endpoint itself. Says whether there
+/// was anything to do.
+pub async fn forget_deleted(connection: &impl ConnectionTrait, limit: u64) -> Result<bool, DbErr> {
+    let deleted = webhook_endpoint::Entity::find().filter(C::DeletedAt.is_not_null()).order_by_asc(C::DeletedAt);
+    let Some(row) = deleted.limit(1).one(connection).await? else { return Ok(false) };
+    let told = D::OrganizationId.eq(row.organization_id).and(D::EndpointId.eq(row.endpoint_id));
+    let key = [D::OrganizationId, D::EndpointId, D::EventNumber];
+    if sql::delete_some::<webhook_delivery::Entity>(connection, &key, told, limit).await? == 0 {
+        webhook_endpoint::Entity::delete_by_id((row.organization_id, row.endpoint_id)).exec(connection).await?;
+    }
+    Ok(true)
+}
+
+/// Whether an endpoint is as it was read by whoever claimed it: not changed, disabled, deleted or taken over since.
+pub async fn is_current(connection: &impl ConnectionTrait, row: &webhook_endpoint::Model) -> Result<bool, DbErr> {
+    let same = webhook_endpoint::Entity::find_by_id((row.organization_id, row.endpoint_id))
+        .filter(C::Version.eq(row.version))
+        .filter(C::ClaimedUntil.eq(row.claimed_until));
+    Ok(same.count(connection).await? > 0)
+}
+
+/// Whether an event is one that an endpoint may have to be told: its organization's or, of the configuration, any of these.
+pub fn concerns_an_endpoint(platform: Vec<Uuid>) -> Condition {
+    let endpoint = |column: C| Expr::col((webhook_endpoint::Entity, column));
+    let of_all = endpoint(C::OrganizationId).eq(ALL).and(endpoint(C::EndpointId).is_in(platform));
     let told = Query::select()
         .expr(Expr::val(1))
         .from(webhook_endpoint::Entity)
-        .and_where(Expr::col((webhook_endpoint::Entity, C::DisabledAt)).is_null())
-        .and_where(
-            Expr::col((webhook_endpoint::Entity, C::OrganizationId))
-                .equals((event::Entity, event::Column::OrganizationId))
-                .or(Expr::col((webhook_endpoint::Entity, C::OrganizationId)).eq(ALL)),
-        )
+        .and_where(endpoint(C::DisabledAt).is_null())
+        .and_where(endpoint(C::OrganizationId).equals((event::Entity, event::Column::OrganizationId)).or(of_all))
         .to_owned();
     Condition::all().add(Expr::exists(told))
 }
@@ -149,10 +179,13 @@ pub async fn wake(connection: &impl ConnectionTrait, of: &[Uuid], now: DateTime<
         .map(|_| ())
 }
 
-/// Now or, if it is left alone for a while, when that is over.
+/// Now or, if it is left alone for a while, when that is over; whoever waits for their turn keeps their place.
 fn soon(now: DateTime<Utc>) -> SimpleExpr {
-    let paused = CaseStatement::new().case(C::PausedUntil.gt(now), Expr::col(C::PausedUntil));
-    paused.finally(Expr::value(Some(now))).into()
+    CaseStatement::new()
+        .case(C::PausedUntil.gt(now), Expr::col(C::PausedUntil))
+        .case(C::DueAt.lte(now), Expr::col(C::DueAt))
+        .finally(Expr::value(Some(now)))
+        .into()
 }
 
 /// Endpoints for which something is to be done, and by nobody yet; of the configuration's, only these.
@@ -162,39 +195,50 @@ fn due(now: DateTime<Utc>) -> Condition {
     Condition::all().add(Expr::cust("webhook_endpoint.disabled_at IS NULL")).add(C::DueAt.lte(now)).add(unclaimed)
 }
 
-/// Lists some endpoints for which something is to be done, the longest due first.
+/// Lists some endpoints for which something is to be done, the longest due first: of the configuration these, or those of
+/// organizations, but for these. If so it is, none that another looks at, and nobody else looks at them.
 pub async fn list_due(
     connection: &impl ConnectionTrait,
-    platform: Vec<Uuid>,
+    whose: &Whose,
     now: DateTime<Utc>,
     limit: u64,
+    locked: bool,
 ) -> Result<Vec<webhook_endpoint::Model>, DbErr> {
-    webhook_endpoint::Entity::find()
-        .filter(due(now))
-        .filter(Condition::any().add(C::OrganizationId.ne(ALL)).add(C::EndpointId.is_in(platform)))
-        .order_by_asc(C::DueAt)
-        .limit(limit)
-        .all(connection)
-        .await
+    let whose = match whose {
+        Whose::Platform(these) => C::OrganizationId.eq(ALL).and(C::EndpointId.is_in(these.iter().copied())),
+        Whose::Organizations { but } => C::OrganizationId.is_not_in(sql::padded(but.iter().copied().chain([ALL]))),
+    };
+    let rows = webhook_endpoint::Entity::find().filter(due(now)).filter(whose).order_by_asc(C::DueAt).limit(limit);
+    if locked {
+        return rows.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked).all(connection).await;
+    }
+    rows.all(connection).await
 }
 
-/// Claims an endpoint until a time, unless another has. Says whether it did.
+/// Whose endpoints are looked for.
+#[derive(Clone, Debug)]
+pub enum Whose {
+    /// Those of the configuration that have these ids.
+    Platform(Vec<Uuid>),
+    /// Those of all organizations but these.
+    Organizations {
+        /// Of which enough are being told.
+        but: Vec<Uuid>,
+    },
+}
+
+/// Claims endpoints that are locked until a time.
 pub async fn claim(
     connection: &impl ConnectionTrait,
-    row: &webhook_endpoint::Model,
-    now: DateTime<Utc>,
+    rows: &mut [webhook_endpoint::Model],
     until: DateTime<Utc>,
-) -> Result<bool, DbErr> {
-    let claimed = of(row.organization_id, row.endpoint_id)
-        .filter(due(now))
-        // It is as it was read, or what was read is of the past.
-        .filter(C::Place.eq(row.place))
-        .filter(C::Version.eq(row.version))
-        .filter(C::Failures.eq(row.failures))
-        .col_expr(C::ClaimedUntil, Expr::value(Some(until)))
-        .exec(connection)
-        .await?;
-    Ok(claimed.rows_affected == 1)
+) -> Result<(), DbErr> {
+    for row in rows {
+        let claim = of(row.organization_id, row.endpoint_id).col_expr(C::ClaimedUntil, Expr::value(Some(until)));
+        claim.exec(connection).await?;
+        row.claimed_until = Some(until);
+    }
+    Ok(())
 }
 
 /// How an endpoint stands after a round.
@@ -249,12 +293,14 @@ pub async fn conclude(
 /// Disables an endpoint that is not. Says whether it was not.
 pub async fn disable(
     connection: &impl ConnectionTrait,
-    (organization_id, endpoint_id): (Uuid, Uuid),
+    row: &webhook_endpoint::Model,
     reason: DisableReason,
     now: DateTime<Utc>,
 ) -> Result<bool, DbErr> {
-    let disabled = of(organization_id, endpoint_id)
+    let disabled = of(row.organization_id, row.endpoint_id)
         .filter(C::DisabledAt.is_null())
+        // It is still the one that failed.
+        .filter(C::Version.eq(row.version))
         .col_expr(C::DisabledAt, Expr::value(Some(now)))
         .col_expr(C::DisableReason, Expr::value(Some(reason.to_value())))
         .col_expr(C::UpdatedAt, Expr::value(now))
@@ -273,25 +319,29 @@ pub async fn list_known(
     if events.is_empty() {
         return Ok(Vec::new());
     }
+    let numbers = || events.iter().map(|(_, number)| *number);
+    let (first, last) = (numbers().min().unwrap_or_default(), numbers().max().unwrap_or_default());
     let among = Expr::tuple([Expr::col(D::OrganizationId), Expr::col(D::EventNumber)]);
     webhook_delivery::Entity::find()
         .filter(D::EndpointId.eq(endpoint_id))
         .filter(D::OrganizationId.is_in(sql::padded(events.iter().map(|(organization_id, _)| *organization_id))))
+        .filter(D::EventNumber.between(first, last))
         .filter(among.in_tuples(sql::padded(events.iter().copied())))
         .all(connection)
         .await
 }
 
-/// Lists some deliveries of an endpoint that were set aside and are due, the longest first.
+/// Lists some deliveries of an endpoint that were set aside, the longest due first: those that are due by a time, or any.
 pub async fn list_aside(
     connection: &impl ConnectionTrait,
     endpoint_id: Uuid,
-    now: DateTime<Utc>,
+    due_by: Option<DateTime<Utc>>,
     limit: u64,
 ) -> Result<Vec<webhook_delivery::Model>, DbErr> {
+    let due = due_by.map_or_else(|| Expr::cust("webhook_delivery.due_at IS NOT NULL"), |due_by| D::DueAt.lte(due_by));
     webhook_delivery::Entity::find()
         .filter(D::EndpointId.eq(endpoint_id))
-        .filter(D::DueAt.lte(now))
+        .filter(due)
         .order_by_asc(D::DueAt)
         .order_by_asc(D::EventNumber)
         .limit(limit)
@@ -313,11 +363,17 @@ pub async fn next_aside(connection: &impl ConnectionTrait, endpoint_id: Uuid) ->
         .await
 }
 
-/// The endpoint takes events again: what was set aside need not wait.
-pub async fn hasten(connection: &impl ConnectionTrait, endpoint_id: Uuid, now: DateTime<Utc>) -> Result<(), DbErr> {
+/// The endpoint takes events again: what was set aside since it failed need not wait.
+pub async fn hasten(
+    connection: &impl ConnectionTrait,
+    endpoint_id: Uuid,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
     webhook_delivery::Entity::update_many()
         .filter(D::EndpointId.eq(endpoint_id))
         .filter(D::DueAt.gt(now))
+        .filter(D::CreatedAt.gte(since))
         .col_expr(D::DueAt, Expr::value(Some(now)))
         .exec(connection)
         .await
@@ -337,28 +393,29 @@ pub async fn save(transaction: &DatabaseTransaction, rows: &[webhook_delivery::M
     Ok(())
 }
 
-/// Has deliveries of an endpoint sent again: these, or all that were given up. Gives the numbers of their events.
+/// Has deliveries of an endpoint sent again: these, or some of those that were given up. Gives the numbers of their events.
 pub async fn redeliver(
     connection: &impl ConnectionTrait,
     (organization_id, endpoint_id): (Uuid, Uuid),
     event_numbers: &[i64],
+    limit: u64,
     now: DateTime<Utc>,
 ) -> Result<Vec<i64>, DbErr> {
+    let of_it = || Condition::all().add(D::OrganizationId.eq(organization_id)).add(D::EndpointId.eq(endpoint_id));
     let which = if event_numbers.is_empty() {
         Expr::cust("webhook_delivery.state = 'failed'")
     } else {
         D::EventNumber.is_in(sql::padded(event_numbers.iter().copied()))
     };
-    let of_it = || {
-        Condition::all()
-            .add(D::OrganizationId.eq(organization_id))
-            .add(D::EndpointId.eq(endpoint_id))
-            .add(which.clone())
-    };
-    let numbers = webhook_delivery::Entity::find().select_only().column(D::EventNumber).filter(of_it());
-    let numbers: Vec<i64> = numbers.into_tuple().all(connection).await?;
+    let found = webhook_delivery::Entity::find().select_only().column(D::EventNumber).filter(of_it()).filter(which);
+    let found = found.order_by_asc(D::EventNumber).limit(limit);
+    let numbers: Vec<i64> = found.into_tuple().all(connection).await?;
+    if numbers.is_empty() {
+        return Ok(numbers);
+    }
     webhook_delivery::Entity::update_many()
         .filter(of_it())
+        .filter(D::EventNumber.is_in(sql::padded(numbers.iter().copied())))
         // What is in line is sent in any case, and holds its place.
         .filter(Condition::any().add(D::State.ne(State::Retrying)).add(D::DueAt.is_not_null()))
         .col_expr(D::State, Expr::value(State::Retrying.to_value()))
@@ -397,10 +454,45 @@ pub async fn hurry(
     of(row.organization_id, row.endpoint_id)
         .col_expr(C::DueAt, Expr::value(Some(now)))
         .col_expr(C::PausedUntil, Expr::value(None::<DateTime<Utc>>))
+        // Whoever is telling it may have what is to be told again under way, and would note that it is done.
+        .col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>))
         .col_expr(C::Wakes, Expr::col(C::Wakes).add(1))
         .exec(connection)
         .await
         .map(|_| ())
+}
+
+/// Has the endpoints of the configuration told at once: they may be others than before.
+pub async fn begin_afresh(
+    connection: &impl ConnectionTrait,
+    platform: Vec<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    webhook_endpoint::Entity::update_many()
+        .filter(C::OrganizationId.eq(ALL))
+        .filter(C::EndpointId.is_in(platform))
+        .col_expr(C::DueAt, Expr::value(Some(now)))
+        .col_expr(C::PausedUntil, Expr::value(None::<DateTime<Utc>>))
+        .col_expr(C::Wakes, Expr::col(C::Wakes).add(1))
+        .exec(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Forgets what of an endpoint waits in line: what is told next is decided anew.
+pub async fn forget_line(
+    connection: &impl ConnectionTrait,
+    (organization_id, endpoint_id): (Uuid, Uuid),
+) -> Result<(), DbErr> {
+    let mut waiting = webhook_delivery::Entity::delete_many()
+        .filter(D::EndpointId.eq(endpoint_id))
+        .filter(Expr::cust("webhook_delivery.state <> 'delivered'"))
+        .filter(D::State.eq(State::Retrying))
+        .filter(D::DueAt.is_null());
+    if organization_id != ALL {
+        waiting = waiting.filter(D::OrganizationId.eq(organization_id));
+    }
+    waiting.exec(connection).await.map(|_| ())
 }
 
 /// Forgets some deliveries that ended before a time. Says how many.
@@ -410,9 +502,15 @@ pub async fn forget_some(connection: &impl ConnectionTrait, before: DateTime<Utc
 }
 
 /// How many endpoints fail, and how many are disabled because they did not take what they were told.
-pub async fn count_ill(connection: &impl ConnectionTrait) -> Result<(u64, u64), DbErr> {
-    let failing = Condition::all().add(C::DisabledAt.is_null()).add(C::Failures.gt(0));
-    let disabled = C::DisableReason.is_in([DisableReason::Failing, DisableReason::Gone]);
+pub async fn count_ill(connection: &impl ConnectionTrait, platform: Vec<Uuid>) -> Result<(u64, u64), DbErr> {
+    let is_there = Condition::any().add(C::OrganizationId.ne(ALL)).add(C::EndpointId.is_in(platform));
+    // Written out, so that PostgreSQL can tell that the partial index has them all.
+    let failing = Expr::cust("webhook_endpoint.failures > 0 AND webhook_endpoint.disabled_at IS NULL");
+    let failing = Condition::all().add(failing).add(is_there);
+    let disabled = Expr::cust(
+        "webhook_endpoint.disabled_at IS NOT NULL AND webhook_endpoint.disable_reason IN ('failing', 'gone') \
+         AND webhook_endpoint.deleted_at IS NULL",
+    );
     let failing = webhook_endpoint::Entity::find().filter(failing).count(connection).await?;
     Ok((failing, webhook_endpoint::Entity::find().filter(disabled).count(connection).await?))
 }

@@ -43,7 +43,12 @@ impl World {
             let consumer = event_consumer::Entity::find_by_id("webhook").one(&database).await.expect("a database");
             let place = consumer.expect("a reader").position;
             let unread = Condition::any().add(event::Column::Position.is_null()).add(event::Column::Position.gt(place));
-            let unread = event::Entity::find().filter(unread).filter(store::concerns_an_endpoint()).count(&database);
+            let unread = event::Entity::find()
+                .filter(unread)
+                .filter(store::concerns_an_endpoint(
+                    self.servers[0].app.webhooks.platform.iter().map(|one| one.endpoint_id).collect(),
+                ))
+                .count(&database);
             let due = webhook_endpoint::Entity::find()
                 .filter(C::DisabledAt.is_null())
                 .filter(C::DueAt.lte(self.clock.now()))
