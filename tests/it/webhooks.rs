@@ -318,7 +318,7 @@ database_tests! {
         let (world, receiver) = (posting(backend).await, Receiver::start().await);
         let ann = world.person("ann").founds("Acme").await;
         let made = ann.has_told(&receiver.url(), &["invitation.created"]).await;
-        let lost = ann.rotates(made.id(), false).await.unwrap();
+        let unheard = ann.rotates(made.id(), false).await.unwrap();
         let next = ann.rotates(made.id(), false).await.unwrap();
         assert_ne!(next.secret, made.secret);
         assert!(next.endpoint.old_secret_expire_time.is_some());
@@ -329,7 +329,7 @@ database_tests! {
             receiver.posted().remove(0)
         };
         let both = told("a@example.com").await;
-        assert!([&made, &lost, &next].iter().all(|one| both.is_signed_by(&one.secret)), "none is cut off by the next");
+        assert!([&made, &unheard, &next].iter().all(|one| both.is_signed_by(&one.secret)), "none is cut off by the next");
         world.pass(TimeDelta::hours(24));
         let one = told("b@example.com").await;
         assert!(!one.is_signed_by(&made.secret) && one.is_signed_by(&next.secret));
