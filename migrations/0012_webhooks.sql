@@ -59,6 +59,8 @@ CREATE TABLE webhook_delivery (
     state           text        NOT NULL {bytewise},
     -- How often it was tried since it was to be sent, and the latest tries.
     attempts        bigint      NOT NULL,
+    -- Counts who had it sent again, so that whoever was sending it then does not note that it is done.
+    asked           bigint      NOT NULL DEFAULT 0,
     tries           jsonb       NOT NULL,
     created_at      timestamptz NOT NULL,
     -- When it is tried again by itself. Absent while it holds up what comes after, and when it has ended.

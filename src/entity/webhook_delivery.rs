@@ -24,6 +24,8 @@ pub struct Model {
     pub state: State,
     /// How often it was tried since it was to be sent.
     pub attempts: i64,
+    /// How often somebody had it sent again.
+    pub asked: i64,
     /// The latest tries.
     #[sea_orm(column_type = "JsonBinary")]
     pub tries: Json,

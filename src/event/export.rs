@@ -63,7 +63,8 @@ impl Query for ExportEvents {
     async fn run(&self, reader: &Reader<'_>) -> Result<Rest, Error> {
         let (scope, until) = (reader.scope, reader.organization()?.last_event_number);
         let place = log::forgotten(reader.connection(), Some(scope)).await?.min(until);
-        Ok(Rest { scope, reading: Reading { of: Some(scope), types: self.types.clone(), place }, until })
+        let types = self.types.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Rest { scope, reading: Reading { of: Some(scope), types, place }, until })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
 };
 
@@ -135,8 +135,8 @@ pub async fn list(
 pub struct Reading {
     /// Of which organization, by the numbers of its events; of all, by their positions, when absent.
     pub of: Option<Scope>,
-    /// Only events of any of these types; of all when empty.
-    pub types: Vec<&'static str>,
+    /// Only events of any of these types, by their names or `member.*`; of all when empty.
+    pub types: Vec<String>,
     /// The place that was reached.
     pub place: i64,
 }
@@ -166,7 +166,7 @@ impl Reading {
         };
         let mut rows = rows.filter(place.gt(from)).filter(place.lte(until));
         if !self.types.is_empty() {
-            rows = rows.filter(E::Type.is_in(sql::padded(self.types.iter().copied())));
+            rows = rows.filter(of_types(E::Type, &self.types));
         }
         let rows = rows.order_by_asc(place).limit(limit).all(connection).await?;
         // Looked at after the rows, so that none can have gone in between unseen.
@@ -191,6 +191,21 @@ impl Reading {
         }
         Ok(events)
     }
+}
+
+/// Whether a type is one of these, by their names or `member.*`: also one that only a newer version knows.
+pub fn of_types(column: impl ColumnTrait, said: &[String]) -> Condition {
+    let (kinds, names): (Vec<&String>, Vec<&String>) = said.iter().partition(|said| said.ends_with(".*"));
+    let mut any = Condition::any();
+    if !names.is_empty() {
+        any = any.add(column.is_in(sql::padded(names)));
+    }
+    for kind in kinds {
+        // Compared byte by byte: `/` comes right after `.`.
+        let kind = kind.trim_end_matches(".*");
+        any = any.add(Condition::all().add(column.gte(format!("{kind}."))).add(column.lt(format!("{kind}/"))));
+    }
+    any
 }
 
 /// Until which place events are forgotten for their age, of an organization or of all.

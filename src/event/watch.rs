@@ -126,7 +126,8 @@ impl WatchEvents {
             Start::Place(place) if place > last => return Err(Error::CursorInvalid),
             Start::Place(place) => place,
         };
-        Ok(Begun { reading: Reading { of: scope, types: self.types.clone(), place }, list: self.list.clone() })
+        let types = self.types.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Begun { reading: Reading { of: scope, types, place }, list: self.list.clone() })
     }
 }
 

@@ -761,12 +761,12 @@ database_tests! {
         assert_eq!(refused.metadata["permission"], "members_list");
         // Nothing asked: everything answered, in the order of the contract.
         let all = checks(&bob, "", &[]).await.expect("all of them").checks;
-        assert!(all.iter().map(|check| check.permission).eq(1..=30));
+        assert!(all.iter().map(|check| check.permission).eq(1..=31));
         let allowed: Vec<Permission> =
             all.iter().filter(|check| check.allowed).map(pb::PermissionCheck::permission).collect();
         assert_eq!(allowed, [Permission::OrganizationRead, Permission::OrganizationLeave]);
         let all = checks(&ann, "", &[]).await.expect("all of them");
-        assert!(all.role == "owner" && all.checks.len() == 30 && all.checks.iter().all(|check| check.allowed));
+        assert!(all.role == "owner" && all.checks.len() == 31 && all.checks.iter().all(|check| check.allowed));
         world.end().await;
     }
 

@@ -72,12 +72,17 @@ pub struct Answered {
     pub took: Duration,
 }
 
+/// Whether who answered so is there and does not want this very event, as far as the status says.
+#[must_use]
+pub fn is_refusal(status: u16) -> bool {
+    !matches!(status, 0 | 200..=299 | 408 | 425 | 429 | 502..=504)
+}
+
 impl Answered {
-    /// Whether the endpoint is there and does not want this very event, as far as its answer says.
+    /// Whether the endpoint refuses this very event.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        let is_elsewhere = |status: StatusCode| matches!(status.as_u16(), 408 | 425 | 429 | 502..=504);
-        self.fault.is_some() && self.status.is_some_and(|status| !is_elsewhere(status))
+        self.status.is_some_and(|status| is_refusal(status.as_u16()))
     }
 }
 

@@ -25,7 +25,6 @@ use uuid::Uuid;
 
 use crate::entity::webhook_endpoint;
 use crate::error::Error;
-use crate::event;
 use crate::operation::store::read_json;
 
 use client::Poster;
@@ -97,7 +96,7 @@ impl Webhooks {
         if row.organization_id == ALL {
             return Ok(self.of_platform(row.endpoint_id).map(|endpoint| Target {
                 url: endpoint.url.clone(),
-                types: Types::of(&endpoint.types),
+                types: endpoint.types.clone(),
                 secrets: endpoint.secrets.clone(),
                 poster: &endpoint.poster,
             }));
@@ -105,7 +104,7 @@ impl Webhooks {
         let types: Vec<String> = read_json(Some(&row.types))?.unwrap_or_default();
         let mut secrets = vec![Secret::of_bytes(row.secret.clone())];
         secrets.extend(OldSecret::of(row, now)?.iter().filter_map(|old| Secret::parse(&old.secret)));
-        Ok(Some(Target { url: row.url.clone(), types: Types::of(&types), secrets, poster: &self.poster }))
+        Ok(Some(Target { url: row.url.clone(), types, secrets, poster: &self.poster }))
     }
 }
 
@@ -128,20 +127,8 @@ impl OldSecret {
 #[derive(Debug)]
 struct Target<'a> {
     url: String,
-    types: Types,
+    /// The types of events, by their names or `member.*`; all when empty.
+    types: Vec<String>,
     secrets: Vec<Secret>,
     poster: &'a Poster,
-}
-
-/// Which events an endpoint is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Types {
-    All,
-    These(Vec<&'static str>),
-}
-
-impl Types {
-    fn of(said: &[String]) -> Self {
-        if said.is_empty() { Self::All } else { Self::These(event::types_of_any(said)) }
-    }
 }

@@ -81,6 +81,9 @@ pub async fn prepare(app: &App) -> Result<(), Error> {
         };
         store::insert_unless_there(&transaction, row).await?;
     }
+    for endpoint_id in app.webhooks.platform_ids() {
+        store::forget_line(&transaction, (ALL, endpoint_id)).await?;
+    }
     store::begin_afresh(&transaction, app.webhooks.platform_ids(), now).await?;
     Ok(transaction.commit().await?)
 }
@@ -118,19 +121,26 @@ impl Tellers {
         if stop.is_cancelled() {
             return Ok(false);
         }
-        let mut claimed = Vec::new();
+        let mut found = false;
         if !app.webhooks.platform.is_empty() {
             let these = app.webhooks.platform_ids();
             let limit = these.len();
-            claimed = claim_some(app, &Whose::Platform(these), limit).await?;
+            let claimed = claim_some(app, &Whose::Platform(these), limit).await?;
+            found |= self.begin(app, claimed, stop);
         }
         let platform = self.of_organization.get(&ALL).copied().unwrap_or_default();
         let room = SIDE_BY_SIDE.saturating_sub(self.under_way.len() - platform);
         if room > 0 {
             let busy = self.of_organization.iter().filter(|(_, count)| **count >= MOST_OF_ONE);
             let but = busy.map(|(organization_id, _)| *organization_id).collect();
-            claimed.extend(claim_some(app, &Whose::Organizations { but }, room).await?);
+            let claimed = claim_some(app, &Whose::Organizations { but }, room).await?;
+            found |= self.begin(app, claimed, stop);
         }
+        Ok(found)
+    }
+
+    /// Says whether there are any.
+    fn begin(&mut self, app: &Arc<App>, claimed: Vec<webhook_endpoint::Model>, stop: &CancellationToken) -> bool {
         let found = !claimed.is_empty();
         for row in claimed {
             let (app, stop) = (Arc::clone(app), stop.clone());
@@ -147,7 +157,7 @@ impl Tellers {
                 org
             });
         }
-        Ok(found)
+        found
     }
 
     fn note(&mut self, ended: Result<Uuid, JoinError>) {

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::client::{Answered, Message};
+use super::client::{Answered, Message, is_refusal};
 use super::rules::{FAILS_FOR, MOST_FAILURES, MOST_TRIES, TRIES_IN_LINE, TRIES_OF_REFUSED, pause, wait};
 use super::signature::sign;
 use super::store::{self, Standing};
-use super::{ALL, Target, Types};
+use super::{ALL, Target};
 use crate::app::App;
 use crate::auth::scope::Scope;
 use crate::clock::Clock;
@@ -28,6 +28,7 @@ use crate::event::log::{Reading, forgotten};
 use crate::event::{Change, line};
 use crate::operation::store::{read_json, write_json};
 use crate::operation::{self, Duty, Itself, Unit};
+use crate::sql;
 
 /// How many events one round tells.
 const AT_ONCE: u64 = 50;
@@ -116,7 +117,7 @@ pub(super) async fn round(app: &App, row: webhook_endpoint::Model, stop: &Cancel
 }
 
 /// What there is to tell.
-async fn agenda(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Result<Agenda, Error> {
+async fn agenda(app: &App, row: &webhook_endpoint::Model, types: &[String]) -> Result<Agenda, Error> {
     let reader = app.database.reader();
     let mut agenda = in_line(app, row, types).await?;
     // While it fails, one event is a probe: the next in line, for that holds up the others, or else what was set aside first.
@@ -133,7 +134,7 @@ async fn agenda(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Resu
 }
 
 /// What comes after the place that the endpoint has in the log.
-async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Result<Agenda, Error> {
+async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &[String]) -> Result<Agenda, Error> {
     let reader = app.database.reader();
     let is_of_all = row.organization_id == ALL;
     let until =
@@ -141,14 +142,8 @@ async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Res
     let last = until.unwrap_or(row.place).max(row.place);
     // However seldom there is something of these types, no statement looks through more than that.
     let until = last.min(row.place.saturating_add(WINDOW));
-    let types = match types {
-        Types::All => Vec::new(),
-        // None of them is known here: a version that knew them said so.
-        Types::These(types) if types.is_empty() => return Ok(Agenda { place: last, ..Agenda::default() }),
-        Types::These(types) => types.clone(),
-    };
     let of = (!is_of_all).then(|| Scope::of_newcomer(row.organization_id));
-    let mut reading = Reading { of, types, place: row.place };
+    let mut reading = Reading { of, types: types.to_vec(), place: row.place };
     let sized = |event: event::Model| {
         let size = event.payload.to_string().len();
         (event, size)
@@ -158,7 +153,9 @@ async fn in_line(app: &App, row: &webhook_endpoint::Model, types: &Types) -> Res
         Err(Error::CursorExpired) => {
             is_forgotten = true;
             reading.place = forgotten(reader, of).await?.clamp(row.place, last);
-            tracing::warn!(org = %row.organization_id, endpoint = %row.endpoint_id, "events were forgotten before a webhook endpoint was told them");
+            if row.place < last {
+                tracing::warn!(org = %row.organization_id, endpoint = %row.endpoint_id, "events were forgotten before a webhook endpoint was told them");
+            }
             Vec::new()
         }
         read => read?,
@@ -322,17 +319,11 @@ fn delivery(
     is_any_taken: bool,
     now: DateTime<Utc>,
 ) -> Result<webhook_delivery::Model, Error> {
-    let is_taken = told.is_taken();
-    let tries_in_line = match told.answered.is_refused() {
-        // Where others are taken, no organization waits for the event of another.
-        true if row.organization_id == ALL && is_any_taken => 1,
-        true => TRIES_OF_REFUSED,
-        false => TRIES_IN_LINE,
-    };
+    let (is_taken, is_refused) = (told.is_taken(), told.answered.is_refused());
     // Nobody gives up an event because the endpoint is away.
-    let is_away = row.failures > 0 && !is_any_taken;
+    let is_away = !is_any_taken && (row.failures > 0 || !is_refused);
     let Told { task: Task { event, known, in_line }, at, answered } = told;
-    let attempts = known.as_ref().map_or(0, |known| known.attempts) + 1;
+    let known_attempts = known.as_ref().map_or(0, |known| known.attempts);
     let mut tries: Vec<Try> = read_json(known.as_ref().map(|known| &known.tries))?.unwrap_or_default();
     tries.push(Try {
         at,
@@ -342,11 +333,21 @@ fn delivery(
     });
     let superfluous = tries.len().saturating_sub(TRIES_KEPT);
     tries.drain(..superfluous);
-    let (state, due_at) = match (is_taken, in_line) {
-        (true, _) => (State::Delivered, None),
-        (false, true) if attempts < tries_in_line => (State::Retrying, None),
-        (false, false) if attempts >= MOST_TRIES && !is_away => (State::Failed, None),
-        (false, _) => (State::Retrying, Some(now + wait(event.event_id, attempts))),
+    let refusals = sql::counted(tries.iter().filter(|one| is_refusal(one.status)).count())?;
+    // Where others are taken, no organization waits for the event of another.
+    let is_anothers = row.organization_id == ALL && is_any_taken && is_refused;
+    let (state, attempts, due_at) = if is_taken {
+        (State::Delivered, known_attempts + 1, None)
+    } else if in_line && !is_anothers && refusals < TRIES_OF_REFUSED && known_attempts + 1 < TRIES_IN_LINE {
+        (State::Retrying, known_attempts + 1, None)
+    } else if in_line {
+        // That the endpoint was away counts no more.
+        (State::Retrying, refusals, Some(now + wait(event.event_id, refusals)))
+    } else {
+        let attempts = if is_away && !is_refused { known_attempts } else { known_attempts + 1 };
+        let is_given_up = attempts >= MOST_TRIES && !is_away;
+        let due_at = (!is_given_up).then(|| now + wait(event.event_id, attempts));
+        (if is_given_up { State::Failed } else { State::Retrying }, attempts, due_at)
     };
     Ok(webhook_delivery::Model {
         organization_id: event.organization_id,
@@ -356,6 +357,7 @@ fn delivery(
         event_type: event.r#type,
         state,
         attempts,
+        asked: known.as_ref().map_or(0, |known| known.asked),
         tries: write_json(&tries)?,
         created_at: known.map_or(at, |known| known.created_at),
         due_at,
@@ -407,11 +409,13 @@ impl Outcome {
         // organization is not, where those of others are.
         let is_anothers = |one: &Told| row.organization_id == ALL && is_any_taken && one.answered.is_refused();
         let holds_up = |one: &Told| one.task.in_line && !is_anothers(one);
-        let counts = |one: &&Told| !one.is_taken() && (holds_up(one) || standing.failures > 0);
+        let is_away = |one: &Told| !is_any_taken && (standing.failures > 0 || !one.answered.is_refused());
+        let counts = |one: &&Told| !one.is_taken() && (holds_up(one) || is_away(one));
+        let first = told.iter().filter(counts).map(|one| one.at).min();
         let failed = told.iter().find(counts);
         if let Some(failed) = failed {
             standing.failures += 1;
-            let since = *standing.failing_since.get_or_insert(now);
+            let since = *standing.failing_since.get_or_insert(first.unwrap_or(now));
             standing.failure = failed.answered.fault.clone().unwrap_or_default();
             let wish = failed.answered.retry_after.unwrap_or_else(TimeDelta::zero);
             standing.paused_until = Some(now + pause(row.endpoint_id, standing.failures).max(wish));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use serde_json::json;
 use tonic::{Request, Response, Status};
 use url::Url;
@@ -199,6 +199,7 @@ struct ListWebhookEndpoints;
 impl Query for ListWebhookEndpoints {
     type Request = pb::ListWebhookEndpointsRequest;
     type Response = pb::ListWebhookEndpointsResponse;
+    const ON_DELETED: bool = true;
 
     fn parse(_: &Self::Request, _: &App) -> Result<Self, Error> {
         Ok(Self)
@@ -228,6 +229,7 @@ impl Command for UpdateWebhookEndpoint {
     type Request = pb::UpdateWebhookEndpointRequest;
     type Response = pb::UpdateWebhookEndpointResponse;
     type Actor = MemberOrService;
+    const ON_DELETED: bool = true;
 
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
@@ -264,13 +266,18 @@ impl Command for UpdateWebhookEndpoint {
             }
             row.updated_at = unit.now;
             row.version += 1;
-            store::update(unit.transaction(), &row, afresh).await?;
-            if changes.iter().any(|change| change.field == "types") {
-                store::forget_line(unit.transaction(), (row.organization_id, row.endpoint_id)).await?;
+            let of_it = (row.organization_id, row.endpoint_id);
+            if let Some(types) = self.types.as_ref().filter(|_| changes.iter().any(|change| change.field == "types")) {
+                store::forget_line(unit.transaction(), of_it).await?;
+                if !types.is_empty() {
+                    let others = event::log::of_types(D::EventType, types).not();
+                    store::give_up(unit.transaction(), of_it, others, unit.now).await?;
+                }
             }
             if enables && self.skip_missed {
-                store::give_up(unit.transaction(), (row.organization_id, row.endpoint_id), unit.now).await?;
+                store::give_up(unit.transaction(), of_it, Condition::all(), unit.now).await?;
             }
+            store::update(unit.transaction(), &row, afresh).await?;
             unit.record(Change::WebhookEndpointUpdated { endpoint_id: row.endpoint_id, changes });
         }
         Ok(pb::UpdateWebhookEndpointResponse { endpoint: Some(shown(&row, unit.now)?) })
@@ -320,6 +327,7 @@ impl Command for DeleteWebhookEndpoint {
     type Request = pb::DeleteWebhookEndpointRequest;
     type Response = pb::DeleteWebhookEndpointResponse;
     type Actor = MemberOrService;
+    const ON_DELETED: bool = true;
 
     fn parse(request: &Self::Request, _: &App) -> Result<Self, Error> {
         let mut fields = Fields::new();
@@ -406,7 +414,8 @@ impl Query for ListWebhookDeliveries {
         reader.needs(Permission::AuditLogRead)?;
         let (organization_id, endpoint_id) = (reader.scope.organization_id(), self.endpoint_id);
         let is_service = matches!(reader.authorized.caller(), Caller::Service(_));
-        let found = store::find_told(reader.connection(), organization_id, endpoint_id, is_service).await?;
+        let or_of_all = is_service && reader.app.webhooks.of_platform(endpoint_id).is_some();
+        let found = store::find_told(reader.connection(), organization_id, endpoint_id, or_of_all).await?;
         found.ok_or(Error::WebhookEndpointNotFound { endpoint_id })?;
         let page = &self.page;
         let mut rows = webhook_delivery::Entity::find()
@@ -459,7 +468,8 @@ impl Command for RedeliverWebhooks {
         may_read_log(unit)?;
         let (organization_id, endpoint_id) = (unit.scope().organization_id(), self.endpoint_id);
         let is_service = matches!(unit.actor, MemberOrService::Service(_));
-        let found = store::find_told(unit.transaction(), organization_id, endpoint_id, is_service).await?;
+        let or_of_all = is_service && unit.app.webhooks.of_platform(endpoint_id).is_some();
+        let found = store::find_told(unit.transaction(), organization_id, endpoint_id, or_of_all).await?;
         let row = found.ok_or(Error::WebhookEndpointNotFound { endpoint_id })?;
         if let Some(reason) = row.disable_reason {
             return Err(Error::WebhookEndpointDisabled { endpoint_id, cause: reason_of(Some(reason)).as_str_name() });

@@ -136,7 +136,9 @@ pub async fn delete(
 /// was anything to do.
 pub async fn forget_deleted(connection: &impl ConnectionTrait, limit: u64) -> Result<bool, DbErr> {
     let deleted = webhook_endpoint::Entity::find().filter(C::DeletedAt.is_not_null()).order_by_asc(C::DeletedAt);
-    let Some(row) = deleted.limit(1).one(connection).await? else { return Ok(false) };
+    // Another server at the same one would find nothing left, before it is so.
+    let deleted = deleted.limit(1).lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    let Some(row) = deleted.one(connection).await? else { return Ok(false) };
     let told = D::OrganizationId.eq(row.organization_id).and(D::EndpointId.eq(row.endpoint_id));
     let key = [D::OrganizationId, D::EndpointId, D::EventNumber];
     if sql::delete_some::<webhook_delivery::Entity>(connection, &key, told, limit).await? == 0 {
@@ -384,6 +386,7 @@ pub async fn hasten(
 pub async fn save(transaction: &DatabaseTransaction, rows: &[webhook_delivery::Model]) -> Result<(), DbErr> {
     let known = OnConflict::columns([D::OrganizationId, D::EndpointId, D::EventNumber])
         .update_columns([D::State, D::Attempts, D::Tries, D::DueAt, D::EndedAt])
+        .action_and_where(Expr::cust("webhook_delivery.asked = excluded.asked"))
         .to_owned();
     for rows in sql::blocks(rows) {
         let rows = rows.iter().cloned().map(webhook_delivery::Model::into_active_model);
@@ -420,6 +423,7 @@ pub async fn redeliver(
         .filter(Condition::any().add(D::State.ne(State::Retrying)).add(D::DueAt.is_not_null()))
         .col_expr(D::State, Expr::value(State::Retrying.to_value()))
         .col_expr(D::Attempts, Expr::value(0))
+        .col_expr(D::Asked, Expr::col(D::Asked).add(1))
         .col_expr(D::DueAt, Expr::value(Some(now)))
         .col_expr(D::EndedAt, Expr::value(None::<DateTime<Utc>>))
         .exec(connection)
@@ -427,16 +431,18 @@ pub async fn redeliver(
     Ok(numbers)
 }
 
-/// Gives up all deliveries of an endpoint that wait.
+/// Gives up deliveries of an endpoint that wait.
 pub async fn give_up(
     connection: &impl ConnectionTrait,
     (organization_id, endpoint_id): (Uuid, Uuid),
+    which: Condition,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
     webhook_delivery::Entity::update_many()
         .filter(D::OrganizationId.eq(organization_id))
         .filter(D::EndpointId.eq(endpoint_id))
         .filter(D::State.eq(State::Retrying))
+        .filter(which)
         .col_expr(D::State, Expr::value(State::Failed.to_value()))
         .col_expr(D::DueAt, Expr::value(None::<DateTime<Utc>>))
         .col_expr(D::EndedAt, Expr::value(Some(now)))
@@ -454,8 +460,6 @@ pub async fn hurry(
     of(row.organization_id, row.endpoint_id)
         .col_expr(C::DueAt, Expr::value(Some(now)))
         .col_expr(C::PausedUntil, Expr::value(None::<DateTime<Utc>>))
-        // Whoever is telling it may have what is to be told again under way, and would note that it is done.
-        .col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>))
         .col_expr(C::Wakes, Expr::col(C::Wakes).add(1))
         .exec(connection)
         .await
