@@ -2,7 +2,7 @@
 //!
 //! An endpoint has a place in the log, as a watch has its cursor, and is told what comes after it. Who reads the log for all of them
 //! ([`queue`]) only says which endpoints have something to be told; a server that finds one of these claims it, posts some events and
-//! notes how far it came ([`round`]). So whatever is stopped and wherever, the next server goes on from the place that was noted, and
+//! notes how far it came (`round`). So whatever is stopped and wherever, the next server goes on from the place that was noted, and
 //! nothing has to be queued for each event and endpoint.
 
 mod address;
