@@ -743,4 +743,32 @@ database_tests! {
         bob.drops_endpoint(made.id()).await.unwrap();
         world.end().await;
     }
+
+    async fn one_that_is_never_answered_delays_no_other_for_long_and_is_given_up(backend: Backend) {
+        let (world, receiver) = (posting(backend).await, Receiver::start().await);
+        let ann = world.person("ann").founds("Acme").await;
+        let made = ann.has_told(&receiver.url(), &["invitation.created"]).await;
+        let poison = ann.endpoint().await.reached_event_number + 2;
+        receiver.does(move |one| if one.number() == poison { Does::Answers(503) } else { Does::Answers(200) });
+        ann.invites(&["a@example.com"], "member").await;
+        world.tells().await;
+        for _ in 0..11 {
+            pass_until_tried(&world, &ann).await;
+        }
+        assert!(receiver.posted().iter().all(|one| one.number() == poison), "it may be that nobody is there");
+        for number in 0..40 {
+            world.pass(TimeDelta::hours(9));
+            world.tells().await;
+            let before = receiver.posted().iter().filter(|one| one.number() != poison).count();
+            ann.invites(&[&format!("p{number}@example.com")], "member").await;
+            world.tells().await;
+            let after = receiver.posted().iter().filter(|one| one.number() != poison).count();
+            assert_eq!(after, before + 1, "what happens is told at once");
+            if ann.deliveries_in(made.id(), &[pb::WebhookDeliveryState::Failed]).await.unwrap().len() == 1 {
+                world.end().await;
+                return;
+            }
+        }
+        panic!("it is never given up");
+    }
 }

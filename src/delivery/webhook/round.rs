@@ -193,7 +193,8 @@ async fn last_number(app: &App, organization_id: Uuid) -> Result<Option<i64>, Er
     Ok(number)
 }
 
-/// Tells events: those of an organization one after another, those of several at the same time. An endpoint that fails is told one.
+/// Tells events: those of an organization one after another, those of several at the same time. An endpoint that fails is told one,
+/// or one of each of some organizations.
 async fn tell(
     app: &App,
     row: &webhook_endpoint::Model,
@@ -201,11 +202,10 @@ async fn tell(
     tasks: Vec<Task>,
     stop: &CancellationToken,
 ) -> Result<Vec<Told>, Error> {
-    let most = if row.failures > 0 { 1 } else { usize::MAX };
     let started = Instant::now();
     let mut lanes: Vec<Vec<Task>> = Vec::new();
     let mut lane_of: HashMap<Uuid, usize> = HashMap::new();
-    for task in tasks.into_iter().take(most) {
+    for task in tasks {
         if !task.in_line {
             lanes.push(vec![task]);
             continue;
@@ -215,6 +215,14 @@ async fn tell(
             lanes.len() - 1
         });
         lanes[lane].push(task);
+    }
+    let side_by_side = if row.organization_id == ALL { LANES } else { 1 };
+    if row.failures > 0 {
+        // Of the configuration's, one of each of some organizations: for it may be one's event alone that is refused.
+        lanes.truncate(side_by_side);
+        for lane in &mut lanes {
+            lane.truncate(1);
+        }
     }
     let told = futures::stream::iter(lanes).map(|lane| async {
         let mut told = Vec::with_capacity(lane.len());
@@ -237,7 +245,6 @@ async fn tell(
         }
         Ok(told)
     });
-    let side_by_side = if row.organization_id == ALL { LANES } else { 1 };
     let told: Vec<Result<Vec<Told>, Error>> = told.buffer_unordered(side_by_side).collect().await;
     let mut all = Vec::new();
     for lane in told {
@@ -284,6 +291,13 @@ async fn conclude(app: &App, row: &webhook_endpoint::Model, agenda: &Agenda, tol
         rows.push(webhook_delivery::Model { state: State::Failed, due_at: None, ended_at: Some(now), ..lost.clone() });
     }
     let transaction = app.database.begin().await?;
+    // Whoever changes an endpoint and what it is told locks it first.
+    let locked = store::lock(&transaction, row.organization_id, row.endpoint_id).await?;
+    if locked.is_none_or(|locked| locked.claimed_until != row.claimed_until) {
+        transaction.rollback().await?;
+        tracing::debug!(org = %row.organization_id, endpoint = %row.endpoint_id, "a webhook endpoint was taken over, changed or deleted meanwhile");
+        return Ok(());
+    }
     store::save(&transaction, &rows).await?;
     if let Some(since) = row.failing_since.filter(|_| outcome.has_recovered) {
         store::hasten(&transaction, row.endpoint_id, since, now).await?;
@@ -295,15 +309,12 @@ async fn conclude(app: &App, row: &webhook_endpoint::Model, agenda: &Agenda, tol
     let due_at = match outcome.standing.paused_until {
         Some(until) => Some(until),
         None if agenda.more || place < agenda.place => Some(now),
+        None if outcome.retry_at.is_some() => outcome.retry_at,
         // Not before now: who was due long ago would come before everybody else.
         None => store::next_aside(&transaction, row.endpoint_id).await?.map(|due_at| due_at.max(now)),
     };
     let standing = Standing { place, due_at, ..outcome.standing.clone() };
-    if !store::conclude(&transaction, row, &standing, now).await? {
-        transaction.rollback().await?;
-        tracing::debug!(org = %row.organization_id, endpoint = %row.endpoint_id, "a webhook endpoint was taken over, changed or deleted meanwhile");
-        return Ok(());
-    }
+    store::conclude(&transaction, row, &standing, now).await?;
     transaction.commit().await?;
     outcome.report(app, row, &rows);
     match outcome.disables.filter(|_| row.organization_id != ALL) {
@@ -321,7 +332,7 @@ fn delivery(
 ) -> Result<webhook_delivery::Model, Error> {
     let (is_taken, is_refused) = (told.is_taken(), told.answered.is_refused());
     // Nobody gives up an event because the endpoint is away.
-    let is_away = !is_any_taken && (row.failures > 0 || !is_refused);
+    let is_away = !is_any_taken && row.failures > 0;
     let Told { task: Task { event, known, in_line }, at, answered } = told;
     let known_attempts = known.as_ref().map_or(0, |known| known.attempts);
     let mut tries: Vec<Try> = read_json(known.as_ref().map(|known| &known.tries))?.unwrap_or_default();
@@ -382,6 +393,8 @@ fn reached(row: &webhook_endpoint::Model, agenda: &Agenda, rows: &[webhook_deliv
 #[derive(Clone, Debug)]
 struct Outcome {
     standing: Standing,
+    /// When what was set aside is tried again, because nothing else can be.
+    retry_at: Option<DateTime<Utc>>,
     has_recovered: bool,
     disables: Option<DisableReason>,
 }
@@ -413,17 +426,24 @@ impl Outcome {
         let counts = |one: &&Told| !one.is_taken() && (holds_up(one) || is_away(one));
         let first = told.iter().filter(counts).map(|one| one.at).min();
         let failed = told.iter().find(counts);
+        let mut retry_at = None;
         if let Some(failed) = failed {
             standing.failures += 1;
             let since = *standing.failing_since.get_or_insert(first.unwrap_or(now));
             standing.failure = failed.answered.fault.clone().unwrap_or_default();
             let wish = failed.answered.retry_after.unwrap_or_else(TimeDelta::zero);
-            standing.paused_until = Some(now + pause(row.endpoint_id, standing.failures).max(wish));
+            let pause = pause(row.endpoint_id, standing.failures, failed.answered.is_refused()).max(wish);
+            // What was set aside holds up nothing: what happens meanwhile is told at once.
+            if told.iter().any(|one| one.task.in_line && !one.is_taken()) || !wish.is_zero() {
+                standing.paused_until = Some(now + pause);
+            } else {
+                retry_at = Some(now + pause);
+            }
             if standing.failures >= MOST_FAILURES && now - since >= FAILS_FOR {
                 disables = disables.or(Some(DisableReason::Failing));
             }
         }
-        Self { has_recovered: row.failures > 0 && standing.failures == 0, standing, disables }
+        Self { has_recovered: row.failures > 0 && standing.failures == 0, standing, retry_at, disables }
     }
 
     fn report(&self, app: &App, row: &webhook_endpoint::Model, rows: &[webhook_delivery::Model]) {

@@ -126,7 +126,7 @@ fn may_read_log(unit: &Unit<'_, MemberOrService>) -> Result<(), Error> {
 
 /// The endpoint, which is the organization's.
 async fn own(unit: &Unit<'_, MemberOrService>, endpoint_id: Uuid) -> Result<webhook_endpoint::Model, Error> {
-    let found = store::find(unit.transaction(), unit.scope().organization_id(), endpoint_id).await?;
+    let found = store::lock(unit.transaction(), unit.scope().organization_id(), endpoint_id).await?;
     found.ok_or(Error::WebhookEndpointNotFound { endpoint_id })
 }
 
@@ -469,7 +469,7 @@ impl Command for RedeliverWebhooks {
         let (organization_id, endpoint_id) = (unit.scope().organization_id(), self.endpoint_id);
         let is_service = matches!(unit.actor, MemberOrService::Service(_));
         let or_of_all = is_service && unit.app.webhooks.of_platform(endpoint_id).is_some();
-        let found = store::find_told(unit.transaction(), organization_id, endpoint_id, or_of_all).await?;
+        let found = store::lock_told(unit.transaction(), organization_id, endpoint_id, or_of_all).await?;
         let row = found.ok_or(Error::WebhookEndpointNotFound { endpoint_id })?;
         if let Some(reason) = row.disable_reason {
             return Err(Error::WebhookEndpointDisabled { endpoint_id, cause: reason_of(Some(reason)).as_str_name() });

@@ -23,11 +23,15 @@ pub const LONGEST_WISH: TimeDelta = TimeDelta::days(1);
 /// How long an endpoint is left alone after it failed so many times, in seconds: the last as often as it goes on.
 const PAUSES: [i64; 7] = [5, 30, 60, 300, 900, 1800, 3600];
 
-/// How long an endpoint is left alone after it failed this often with nothing taken in between.
+/// How long an endpoint is left alone at most that is there and refuses: each of the events that it refuses holds up the others.
+const LONGEST_OF_REFUSED: i64 = 60;
+
+/// How long an endpoint is left alone after it failed this often with nothing taken in between, at last by refusing an event or not.
 #[must_use]
-pub fn pause(endpoint_id: Uuid, failures: i64) -> TimeDelta {
+pub fn pause(endpoint_id: Uuid, failures: i64, is_refused: bool) -> TimeDelta {
     let index = usize::try_from(failures.max(1) - 1).map_or(PAUSES.len() - 1, |index| index.min(PAUSES.len() - 1));
-    about(PAUSES[index], endpoint_id, failures)
+    let seconds = if is_refused { PAUSES[index].min(LONGEST_OF_REFUSED) } else { PAUSES[index] };
+    about(seconds, endpoint_id, failures)
 }
 
 /// How long an event that was set aside is left alone after so many tries: 4 minutes after the third, then twice as long each time, and
@@ -56,9 +60,11 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_tried_soon_and_then_every_hour() {
-        let pauses: Vec<i64> = (1..=9).map(|failures| pause(EVEN, failures).num_seconds()).collect();
+        let pauses: Vec<i64> = (1..=9).map(|failures| pause(EVEN, failures, false).num_seconds()).collect();
         assert_eq!(pauses, [5, 30, 60, 300, 900, 1800, 3600, 3600, 3600]);
-        assert_eq!(pause(EVEN, i64::MAX), TimeDelta::hours(1));
+        assert_eq!(pause(EVEN, i64::MAX, false), TimeDelta::hours(1));
+        assert_eq!(pause(EVEN, i64::MAX, true), TimeDelta::minutes(1));
+        assert_eq!(pause(EVEN, 1, true), TimeDelta::seconds(5));
     }
 
     #[test]
@@ -71,7 +77,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_failed_together_is_tried_within_a_tenth_of_its_time(id in any::<u128>(), failures in 1_i64..1000) {
-            let (even, pause) = (pause(EVEN, failures), pause(Uuid::from_u128(id), failures));
+            let (even, pause) = (pause(EVEN, failures, false), pause(Uuid::from_u128(id), failures, false));
             prop_assert!((pause - even).abs() * 10 <= even, "{pause} {even}");
         }
     }

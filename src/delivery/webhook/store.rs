@@ -112,6 +112,19 @@ pub async fn find_told(
     }
 }
 
+/// The same, locked.
+pub async fn lock_told(
+    transaction: &DatabaseTransaction,
+    organization_id: Uuid,
+    endpoint_id: Uuid,
+    or_of_platform: bool,
+) -> Result<Option<webhook_endpoint::Model>, DbErr> {
+    match lock(transaction, organization_id, endpoint_id).await? {
+        None if or_of_platform => lock(transaction, ALL, endpoint_id).await,
+        found => Ok(found),
+    }
+}
+
 /// Deletes an endpoint: it is told nothing more, and its secrets are gone. What it was told follows in small steps.
 pub async fn delete(
     connection: &impl ConnectionTrait,
@@ -262,13 +275,26 @@ pub struct Standing {
     pub due_at: Option<DateTime<Utc>>,
 }
 
-/// Notes how an endpoint stands, for whoever claimed it, and gives it up. Says whether it was theirs still.
+/// Locks an endpoint of an organization, or with [`ALL`] one of the configuration.
+pub async fn lock(
+    transaction: &DatabaseTransaction,
+    organization_id: Uuid,
+    endpoint_id: Uuid,
+) -> Result<Option<webhook_endpoint::Model>, DbErr> {
+    webhook_endpoint::Entity::find_by_id((organization_id, endpoint_id))
+        .filter(C::DeletedAt.is_null())
+        .lock_exclusive()
+        .one(transaction)
+        .await
+}
+
+/// Notes how an endpoint stands, for whoever claimed it and has locked it, and gives it up.
 pub async fn conclude(
     connection: &impl ConnectionTrait,
     row: &webhook_endpoint::Model,
     standing: &Standing,
     now: DateTime<Utc>,
-) -> Result<bool, DbErr> {
+) -> Result<(), DbErr> {
     let due_at: SimpleExpr = match standing.paused_until {
         Some(until) => Expr::value(Some(until)),
         // Somebody may have said that there is more.
@@ -277,8 +303,7 @@ pub async fn conclude(
             .finally(Expr::value(Some(now)))
             .into(),
     };
-    let concluded = of(row.organization_id, row.endpoint_id)
-        .filter(C::ClaimedUntil.eq(row.claimed_until))
+    of(row.organization_id, row.endpoint_id)
         .col_expr(C::ClaimedUntil, Expr::value(None::<DateTime<Utc>>))
         .col_expr(C::Place, Expr::value(standing.place))
         .col_expr(C::Failures, Expr::value(standing.failures))
@@ -288,8 +313,8 @@ pub async fn conclude(
         .col_expr(C::PausedUntil, Expr::value(standing.paused_until))
         .col_expr(C::DueAt, due_at)
         .exec(connection)
-        .await?;
-    Ok(concluded.rows_affected == 1)
+        .await
+        .map(|_| ())
 }
 
 /// Disables an endpoint that is not. Says whether it was not.
