@@ -144,10 +144,6 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
             .await?;
     let asked =
         delete_some::<join_request::Entity>(connection, J::OrganizationId, &[J::JoinRequestId], id, most).await?;
-    let told = [webhook_delivery::Column::EndpointId, webhook_delivery::Column::EventNumber];
-    let told =
-        delete_some::<webhook_delivery::Entity>(connection, webhook_delivery::Column::OrganizationId, &told, id, most)
-            .await?;
     let endpoints = [webhook_endpoint::Column::EndpointId];
     let endpoints = delete_some::<webhook_endpoint::Entity>(
         connection,
@@ -157,6 +153,10 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
         most,
     )
     .await?;
+    let told = [webhook_delivery::Column::EndpointId, webhook_delivery::Column::EventNumber];
+    let told =
+        delete_some::<webhook_delivery::Entity>(connection, webhook_delivery::Column::OrganizationId, &told, id, most)
+            .await?;
     Ok(events + members + invited + sessions + recorded + letters + asked + gone + told + endpoints)
 }
 

@@ -81,10 +81,10 @@ pub async fn prepare(app: &App) -> Result<(), Error> {
         };
         store::insert_unless_there(&transaction, row).await?;
     }
+    store::begin_afresh(&transaction, app.webhooks.platform_ids(), now).await?;
     for endpoint_id in app.webhooks.platform_ids() {
         store::forget_line(&transaction, (ALL, endpoint_id)).await?;
     }
-    store::begin_afresh(&transaction, app.webhooks.platform_ids(), now).await?;
     Ok(transaction.commit().await?)
 }
 

@@ -122,8 +122,7 @@ async fn agenda(app: &App, row: &webhook_endpoint::Model, types: &[String]) -> R
     let mut agenda = in_line(app, row, types).await?;
     // While it fails, one event is a probe: the next in line, for that holds up the others, or else what was set aside first.
     if row.failures == 0 || agenda.tasks.is_empty() {
-        let due_by = (row.failures == 0).then(|| app.clock.now());
-        for known in store::list_aside(reader, row.endpoint_id, due_by, ASIDE_AT_ONCE).await? {
+        for known in store::list_aside(reader, row.endpoint_id, app.clock.now(), ASIDE_AT_ONCE).await? {
             match event::Entity::find_by_id((known.organization_id, known.event_number)).one(reader).await? {
                 Some(event) => agenda.tasks.push(Task { event, known: Some(known), in_line: false }),
                 None => agenda.lost.push(known),
@@ -285,7 +284,7 @@ async fn conclude(app: &App, row: &webhook_endpoint::Model, agenda: &Agenda, tol
     let is_any_taken = told.iter().any(Told::is_taken);
     let mut rows = Vec::with_capacity(told.len());
     for one in told {
-        rows.push(delivery(row, one, is_any_taken, now)?);
+        rows.push(delivery(row, one, is_any_taken, outcome.probe_after, now)?);
     }
     for lost in &agenda.lost {
         rows.push(webhook_delivery::Model { state: State::Failed, due_at: None, ended_at: Some(now), ..lost.clone() });
@@ -309,11 +308,14 @@ async fn conclude(app: &App, row: &webhook_endpoint::Model, agenda: &Agenda, tol
     let due_at = match outcome.standing.paused_until {
         Some(until) => Some(until),
         None if agenda.more || place < agenda.place => Some(now),
-        None if outcome.retry_at.is_some() => outcome.retry_at,
         // Not before now: who was due long ago would come before everybody else.
         None => store::next_aside(&transaction, row.endpoint_id).await?.map(|due_at| due_at.max(now)),
     };
-    let standing = Standing { place, due_at, ..outcome.standing.clone() };
+    let mut standing = Standing { place, due_at, ..outcome.standing.clone() };
+    if due_at.is_none() {
+        // Nothing waits for it any more: how long it does nothing is not how long it fails.
+        (standing.failures, standing.failing_since) = (0, None);
+    }
     store::conclude(&transaction, row, &standing, now).await?;
     transaction.commit().await?;
     outcome.report(app, row, &rows);
@@ -328,6 +330,7 @@ fn delivery(
     row: &webhook_endpoint::Model,
     told: Told,
     is_any_taken: bool,
+    probe_after: Option<TimeDelta>,
     now: DateTime<Utc>,
 ) -> Result<webhook_delivery::Model, Error> {
     let (is_taken, is_refused) = (told.is_taken(), told.answered.is_refused());
@@ -355,9 +358,12 @@ fn delivery(
         // That the endpoint was away counts no more.
         (State::Retrying, refusals, Some(now + wait(event.event_id, refusals)))
     } else {
-        let attempts = if is_away && !is_refused { known_attempts } else { known_attempts + 1 };
+        let attempts = if is_away { known_attempts } else { known_attempts + 1 };
         let is_given_up = attempts >= MOST_TRIES && !is_away;
-        let due_at = (!is_given_up).then(|| now + wait(event.event_id, attempts));
+        let wait = wait(event.event_id, attempts);
+        // While nothing is taken it is by this that it is seen when something is again.
+        let wait = probe_after.filter(|_| is_away).map_or(wait, |probe_after| wait.min(probe_after));
+        let due_at = (!is_given_up).then(|| now + wait);
         (if is_given_up { State::Failed } else { State::Retrying }, attempts, due_at)
     };
     Ok(webhook_delivery::Model {
@@ -393,8 +399,8 @@ fn reached(row: &webhook_endpoint::Model, agenda: &Agenda, rows: &[webhook_deliv
 #[derive(Clone, Debug)]
 struct Outcome {
     standing: Standing,
-    /// When what was set aside is tried again, because nothing else can be.
-    retry_at: Option<DateTime<Utc>>,
+    /// How long what was set aside is left alone at most, because nothing is taken.
+    probe_after: Option<TimeDelta>,
     has_recovered: bool,
     disables: Option<DisableReason>,
 }
@@ -424,26 +430,25 @@ impl Outcome {
         let holds_up = |one: &Told| one.task.in_line && !is_anothers(one);
         let is_away = |one: &Told| !is_any_taken && (standing.failures > 0 || !one.answered.is_refused());
         let counts = |one: &&Told| !one.is_taken() && (holds_up(one) || is_away(one));
-        let first = told.iter().filter(counts).map(|one| one.at).min();
-        let failed = told.iter().find(counts);
-        let mut retry_at = None;
-        if let Some(failed) = failed {
+        let failed: Vec<&Told> = told.iter().filter(counts).collect();
+        let mut probe_after = None;
+        if let Some(first) = failed.iter().min_by_key(|one| one.at) {
             standing.failures += 1;
-            let since = *standing.failing_since.get_or_insert(first.unwrap_or(now));
-            standing.failure = failed.answered.fault.clone().unwrap_or_default();
-            let wish = failed.answered.retry_after.unwrap_or_else(TimeDelta::zero);
-            let pause = pause(row.endpoint_id, standing.failures, failed.answered.is_refused()).max(wish);
+            let since = *standing.failing_since.get_or_insert(first.at);
+            standing.failure = first.answered.fault.clone().unwrap_or_default();
+            let wish = failed.iter().filter_map(|one| one.answered.retry_after).max();
+            let is_refused = failed.iter().all(|one| one.answered.is_refused());
             // What was set aside holds up nothing: what happens meanwhile is told at once.
-            if told.iter().any(|one| one.task.in_line && !one.is_taken()) || !wish.is_zero() {
-                standing.paused_until = Some(now + pause);
-            } else {
-                retry_at = Some(now + pause);
+            if wish.is_some() || failed.iter().any(|one| one.task.in_line) {
+                let pause = pause(row.endpoint_id, standing.failures, is_refused);
+                standing.paused_until = Some(now + pause.max(wish.unwrap_or_else(TimeDelta::zero)));
             }
+            probe_after = Some(pause(row.endpoint_id, standing.failures, false));
             if standing.failures >= MOST_FAILURES && now - since >= FAILS_FOR {
                 disables = disables.or(Some(DisableReason::Failing));
             }
         }
-        Self { has_recovered: row.failures > 0 && standing.failures == 0, standing, retry_at, disables }
+        Self { has_recovered: row.failures > 0 && standing.failures == 0, standing, probe_after, disables }
     }
 
     fn report(&self, app: &App, row: &webhook_endpoint::Model, rows: &[webhook_delivery::Model]) {

@@ -358,17 +358,16 @@ pub async fn list_known(
         .await
 }
 
-/// Lists some deliveries of an endpoint that were set aside, the longest due first: those that are due by a time, or any.
+/// Lists some deliveries of an endpoint that were set aside and are due, the longest first.
 pub async fn list_aside(
     connection: &impl ConnectionTrait,
     endpoint_id: Uuid,
-    due_by: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
     limit: u64,
 ) -> Result<Vec<webhook_delivery::Model>, DbErr> {
-    let due = due_by.map_or_else(|| Expr::cust("webhook_delivery.due_at IS NOT NULL"), |due_by| D::DueAt.lte(due_by));
     webhook_delivery::Entity::find()
         .filter(D::EndpointId.eq(endpoint_id))
-        .filter(due)
+        .filter(D::DueAt.lte(now))
         .order_by_asc(D::DueAt)
         .order_by_asc(D::EventNumber)
         .limit(limit)
