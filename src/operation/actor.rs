@@ -18,7 +18,7 @@ use crate::auth::scope::{Authorized, Scope};
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::id;
-use crate::pb::OrganizationRequest;
+use crate::pb::{OrganizationRequest, Permission};
 
 /// A right to change something.
 pub trait Actor<C: Command>: Sized + Send + Sync {
@@ -130,6 +130,24 @@ pub enum MemberOrService {
     Member(Box<Member>),
     /// The service.
     Service(Box<Trusted>),
+}
+
+impl MemberOrService {
+    /// The organization as it was locked.
+    pub fn organization(&self) -> &organization::Model {
+        match self {
+            Self::Member(member) => &member.organization,
+            Self::Service(service) => &service.organization,
+        }
+    }
+
+    /// Refuses unless it has a permission besides the one that the RPC itself needs. Services need none.
+    pub fn needs(&self, permission: Permission) -> Result<(), Error> {
+        match self {
+            Self::Member(member) => member.role.require(permission),
+            Self::Service(_) => Ok(()),
+        }
+    }
 }
 
 impl<C: Command> Actor<C> for MemberOrService

@@ -1,7 +1,7 @@
 //! The rows of organizations.
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel as _, JoinType, QueryFilter as _,
     QueryOrder as _, QuerySelect as _, RelationDef,
@@ -15,6 +15,7 @@ use crate::entity::{
 };
 pub use crate::operation::store::find;
 use crate::operation::store::membership_of;
+use crate::sql;
 
 /// Inserts an organization.
 pub async fn insert(connection: &impl ConnectionTrait, row: organization::Model) -> Result<(), DbErr> {
@@ -124,6 +125,7 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
     use former_member::Column as F;
     use {event::Column as E, invitation::Column as I, join_request::Column as J, membership::Column as M};
     use {recording::Column as R, room_session::Column as S, workspace_member::Column as W};
+    use {webhook_delivery::Column as D, webhook_endpoint::Column as P};
     let (id, most) = (organization_id, limit);
     let assigned = [W::WorkspaceId, W::UserId];
     let assigned = delete_some::<workspace_member::Entity>(connection, W::OrganizationId, &assigned, id, most).await?;
@@ -144,19 +146,10 @@ pub async fn delete_rows(connection: &impl ConnectionTrait, organization_id: Uui
             .await?;
     let asked =
         delete_some::<join_request::Entity>(connection, J::OrganizationId, &[J::JoinRequestId], id, most).await?;
-    let endpoints = [webhook_endpoint::Column::EndpointId];
-    let endpoints = delete_some::<webhook_endpoint::Entity>(
-        connection,
-        webhook_endpoint::Column::OrganizationId,
-        &endpoints,
-        id,
-        most,
-    )
-    .await?;
-    let told = [webhook_delivery::Column::EndpointId, webhook_delivery::Column::EventNumber];
-    let told =
-        delete_some::<webhook_delivery::Entity>(connection, webhook_delivery::Column::OrganizationId, &told, id, most)
-            .await?;
+    let endpoints =
+        delete_some::<webhook_endpoint::Entity>(connection, P::OrganizationId, &[P::EndpointId], id, most).await?;
+    let told = [D::EndpointId, D::EventNumber];
+    let told = delete_some::<webhook_delivery::Entity>(connection, D::OrganizationId, &told, id, most).await?;
     Ok(events + members + invited + sessions + recorded + letters + asked + gone + told + endpoints)
 }
 
@@ -168,15 +161,8 @@ async fn delete_some<E: EntityTrait>(
     organization_id: Uuid,
     limit: u64,
 ) -> Result<u64, DbErr> {
-    let some = Query::select()
-        .columns(key.iter().copied())
-        .from(E::default())
-        .and_where(organization.eq(organization_id))
-        .limit(limit)
-        .to_owned();
-    let row = Expr::tuple(key.iter().map(|column| Expr::col(*column)));
-    let deleted = E::delete_many().filter(organization.eq(organization_id)).filter(row.in_subquery(some));
-    Ok(deleted.exec(connection).await?.rows_affected)
+    let key: Vec<E::Column> = std::iter::once(organization).chain(key.iter().copied()).collect();
+    sql::delete_some::<E>(connection, &key, organization.eq(organization_id), limit).await
 }
 
 /// Deletes an organization for good, with everything that belongs to it.

@@ -43,11 +43,16 @@ const LONGEST_URL: usize = 2000;
 #[derive(Clone, Debug)]
 pub struct Poster {
     /// With TLS: also to the public internet.
-    secure: Client,
+    secure: Way,
     /// Without: only to networks that the operator allows.
-    plain: Client,
-    networks: Vec<IpNet>,
-    public: bool,
+    plain: Way,
+}
+
+/// A client, and the addresses that it connects to.
+#[derive(Clone, Debug)]
+struct Way {
+    client: Client,
+    allowed: Arc<Allowed>,
 }
 
 /// What is posted.
@@ -93,7 +98,7 @@ impl Poster {
     ///
     /// When the authority cannot be read.
     pub fn new(public: bool, networks: &[IpNet], authority: Option<&Path>, patience: Duration) -> anyhow::Result<Self> {
-        let client = |public: bool| {
+        let way = |public: bool| {
             let allowed = Arc::new(Allowed { public, networks: networks.to_vec() });
             let tls = tls(authority)
                 .with_context(|| format!("TENANTRY_WEBHOOK_CA: {}", authority.unwrap_or(Path::new("")).display()))?;
@@ -104,12 +109,12 @@ impl Poster {
                 // A redirect would lead past what was looked at, and a proxy around it.
                 .redirect(Policy::none())
                 .no_proxy()
-                .dns_resolver(Guarded { allowed })
+                .dns_resolver(Guarded { allowed: Arc::clone(&allowed) })
                 .tls_backend_preconfigured(tls)
                 .build()?;
-            anyhow::Ok(client)
+            anyhow::Ok(Way { client, allowed })
         };
-        Ok(Self { secure: client(public)?, plain: client(false)?, networks: networks.to_vec(), public })
+        Ok(Self { secure: way(public)?, plain: way(false)? })
     }
 
     /// Reads a URL to which events could be posted.
@@ -118,14 +123,15 @@ impl Poster {
     ///
     /// Says what is wrong with it, to be read after the name of its field. What a name resolves to is only known when it is posted to.
     pub fn url(&self, text: &str) -> Result<Url, String> {
-        let plain = if self.networks.is_empty() { "" } else { " or http" };
+        let is_plain_allowed = !self.plain.allowed.networks.is_empty();
+        let plain = if is_plain_allowed { " or http" } else { "" };
         let form = format!(
             "must be an https{plain} URL of at most {LONGEST_URL} bytes, as in https://hooks.example.com/tenantry"
         );
         // What the parser would pass over in silence, as control characters, is refused.
         let is_plain = text.len() <= LONGEST_URL && text.bytes().all(|byte| byte.is_ascii_graphic());
         let url = text.parse::<Url>().ok().filter(|_| is_plain).ok_or(form.clone())?;
-        if !matches!((url.scheme(), self.networks.is_empty()), ("https", _) | ("http", false)) {
+        if !matches!((url.scheme(), is_plain_allowed), ("https", _) | ("http", true)) {
             return Err(form);
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -140,22 +146,23 @@ impl Poster {
         Ok(url)
     }
 
-    fn allowed(&self, url: &Url) -> Allowed {
-        Allowed { public: self.public && url.scheme() == "https", networks: self.networks.clone() }
+    fn way(&self, url: &Url) -> &Way {
+        if url.scheme() == "https" { &self.secure } else { &self.plain }
     }
 
     /// Whether the address that stands in a URL is allowed: the client asks for names only.
     fn allows(&self, url: &Url) -> bool {
+        let allowed = &self.way(url).allowed;
         match url.host() {
-            Some(Host::Ipv4(address)) => self.allowed(url).has(address.into()),
-            Some(Host::Ipv6(address)) => self.allowed(url).has(address.into()),
+            Some(Host::Ipv4(address)) => allowed.has(address.into()),
+            Some(Host::Ipv6(address)) => allowed.has(address.into()),
             Some(Host::Domain(name)) => !name.is_empty(),
             None => false,
         }
     }
 
     /// Posts an event with its signature. `now` is the time that the signature is of.
-    pub async fn post(&self, url: &str, message: &Message, signature: &str, now: DateTime<Utc>) -> Answered {
+    pub async fn post(&self, url: &str, message: Message, signature: &str, now: DateTime<Utc>) -> Answered {
         let started = Instant::now();
         let failed =
             |fault: String| Answered { status: None, fault: Some(fault), retry_after: None, took: started.elapsed() };
@@ -164,15 +171,16 @@ impl Poster {
             // The operator allowed it once, and no longer.
             Err(fault) => return failed(format!("the URL {fault}")),
         };
-        let client = if url.scheme() == "https" { &self.secure } else { &self.plain };
-        let request = client
+        let request = self
+            .way(&url)
+            .client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("Tenantry/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", &message.id)
+            .header("webhook-id", message.id)
             .header("webhook-timestamp", now.timestamp())
             .header("webhook-signature", signature)
-            .body(message.body.clone());
+            .body(message.body);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) if error.is_timeout() => return failed("no answer in time".into()),
@@ -295,9 +303,9 @@ mod tests {
     async fn a_name_is_looked_at_by_what_it_resolves_to() {
         let message = Message { id: "1".into(), body: Vec::new() };
         let now = DateTime::UNIX_EPOCH;
-        let answered = poster(true, &[]).post("https://localhost:1/", &message, "", now).await;
+        let answered = poster(true, &[]).post("https://localhost:1/", message.clone(), "", now).await;
         assert!(answered.fault.unwrap().contains("no address to which webhooks are sent"));
-        let answered = poster(true, &["127.0.0.0/8", "::1/128"]).post("https://localhost:1/", &message, "", now).await;
+        let answered = poster(true, &["127.0.0.0/8", "::1/128"]).post("https://localhost:1/", message, "", now).await;
         assert!(answered.fault.unwrap().contains("onnect"), "it was tried");
     }
 }

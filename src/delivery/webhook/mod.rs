@@ -7,6 +7,8 @@
 
 mod address;
 pub mod client;
+mod deliveries;
+mod outcome;
 pub mod platform;
 pub mod queue;
 mod round;

@@ -4,13 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use serde_json::json;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::store::Whose;
-use super::{ALL, store};
+use super::{ALL, deliveries, store};
 use crate::app::App;
 use crate::delivery::consumer;
 use crate::entity::webhook_endpoint;
@@ -55,35 +54,13 @@ pub async fn prepare(app: &App) -> Result<(), Error> {
     let (transaction, now) = (app.database.begin().await?, app.clock.now());
     let place = last_position(&transaction).await?;
     for endpoint in &app.webhooks.platform {
-        let row = webhook_endpoint::Model {
-            organization_id: ALL,
-            endpoint_id: endpoint.endpoint_id,
-            url: String::new(),
-            description: String::new(),
-            types: json!([]),
-            secret: Vec::new(),
-            old_secrets: json!([]),
-            created_at: now,
-            updated_at: now,
-            version: 1,
-            disabled_at: None,
-            disable_reason: None,
-            deleted_at: None,
-            place,
-            due_at: None,
-            paused_until: None,
-            wakes: 0,
-            claimed_until: None,
-            failures: 0,
-            failing_since: None,
-            failure: String::new(),
-            succeeded_at: None,
-        };
+        let row = store::new(ALL, endpoint.endpoint_id, place, now);
         store::insert_unless_there(&transaction, row).await?;
     }
-    store::begin_afresh(&transaction, app.webhooks.platform_ids(), now).await?;
+    // They may be others than before.
+    store::hurry(&transaction, ALL, app.webhooks.platform_ids(), now).await?;
     for endpoint_id in app.webhooks.platform_ids() {
-        store::forget_line(&transaction, (ALL, endpoint_id)).await?;
+        deliveries::forget_line(&transaction, (ALL, endpoint_id)).await?;
     }
     Ok(transaction.commit().await?)
 }
@@ -200,7 +177,7 @@ pub async fn count_ill(app: &App) -> Result<bool, Error> {
 /// Forgets some deliveries that ended long ago, or of endpoints that are deleted. Says whether there may be more.
 pub async fn forget_some(app: &App, limit: u64) -> Result<bool, Error> {
     let transaction = app.database.begin().await?;
-    let forgotten = store::forget_some(&transaction, app.clock.now() - KEPT, limit).await? > 0;
+    let forgotten = deliveries::forget_some(&transaction, app.clock.now() - KEPT, limit).await? > 0;
     let forgotten = store::forget_deleted(&transaction, limit).await? || forgotten;
     transaction.commit().await?;
     Ok(forgotten)

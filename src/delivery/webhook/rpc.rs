@@ -6,14 +6,13 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
-use serde_json::json;
 use tonic::{Request, Response, Status};
 use url::Url;
 use uuid::Uuid;
 
-use super::round::Try;
+use super::outcome::Try;
 use super::signature::Secret;
-use super::{OldSecret, store};
+use super::{ALL, OldSecret, deliveries, store};
 use crate::app::App;
 use crate::auth::caller::Caller;
 use crate::entity::webhook_delivery::{self, Column as D, State};
@@ -39,6 +38,9 @@ const MOST_OLD_SECRETS: usize = 4;
 
 /// How many events are sent again by one call that names none.
 const MOST_REDELIVERED: u64 = 2000;
+
+/// What is told is what the log says: who may not read that has none of it sent anywhere either.
+const SENT: Permission = Permission::AuditLogRead;
 
 /// WebhookService over the engine.
 #[derive(Clone, Debug)]
@@ -116,18 +118,17 @@ fn host(url: &str) -> String {
     url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// What is told is what the log says: who may not read that has none of it sent anywhere either.
-fn may_read_log(unit: &Unit<'_, MemberOrService>) -> Result<(), Error> {
-    match &unit.actor {
-        MemberOrService::Member(member) => member.role.require(Permission::AuditLogRead),
-        MemberOrService::Service(_) => Ok(()),
-    }
-}
-
 /// The endpoint, which is the organization's.
 async fn own(unit: &Unit<'_, MemberOrService>, endpoint_id: Uuid) -> Result<webhook_endpoint::Model, Error> {
-    let found = store::lock(unit.transaction(), unit.scope().organization_id(), endpoint_id).await?;
+    let found =
+        store::one(&[unit.scope().organization_id()], endpoint_id).lock_exclusive().one(unit.transaction()).await?;
     found.ok_or(Error::WebhookEndpointNotFound { endpoint_id })
+}
+
+/// Whose an endpoint can be that is told of an organization: its own or, for services, the configuration's.
+fn whose(app: &App, organization_id: Uuid, endpoint_id: Uuid, is_service: bool) -> Vec<Uuid> {
+    let platform = Some(ALL).filter(|_| is_service && app.webhooks.of_platform(endpoint_id).is_some());
+    std::iter::once(organization_id).chain(platform).collect()
 }
 
 struct CreateWebhookEndpoint {
@@ -150,47 +151,24 @@ impl Command for CreateWebhookEndpoint {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
-        may_read_log(unit)?;
+        unit.actor.needs(SENT)?;
         store::check_room(unit.transaction(), unit.scope()).await?;
         let secret = Secret::new().ok_or(Error::defect("no random numbers"))?;
         let endpoint_id = id::new(unit.now);
+        // What this change itself writes to the log comes after it.
+        let place = unit.actor.organization().last_event_number;
         let row = webhook_endpoint::Model {
-            organization_id: unit.scope().organization_id(),
-            endpoint_id,
             url: self.url.clone(),
             description: self.description.clone(),
             types: write_json(&self.types)?,
             secret: secret.clone().into_bytes(),
-            old_secrets: json!([]),
-            created_at: unit.now,
-            updated_at: unit.now,
-            version: 1,
-            disabled_at: None,
-            disable_reason: None,
-            deleted_at: None,
-            // What this change itself writes to the log comes after it.
-            place: organization(unit).last_event_number,
-            due_at: None,
-            paused_until: None,
-            wakes: 0,
-            claimed_until: None,
-            failures: 0,
-            failing_since: None,
-            failure: String::new(),
-            succeeded_at: None,
+            ..store::new(unit.scope().organization_id(), endpoint_id, place, unit.now)
         };
         let (host, types) = (host(&row.url), self.types.clone());
         unit.record(Change::WebhookEndpointCreated { endpoint_id, host, types });
         store::insert(unit.transaction(), row.clone()).await?;
         let secret = if unit.is_rehearsal() { String::new() } else { secret.text() };
         Ok(pb::CreateWebhookEndpointResponse { endpoint: Some(shown(&row, unit.now)?), secret })
-    }
-}
-
-fn organization<'u>(unit: &'u Unit<'_, MemberOrService>) -> &'u crate::entity::organization::Model {
-    match &unit.actor {
-        MemberOrService::Member(member) => &member.organization,
-        MemberOrService::Service(service) => &service.organization,
     }
 }
 
@@ -251,7 +229,7 @@ impl Command for UpdateWebhookEndpoint {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
-        may_read_log(unit)?;
+        unit.actor.needs(SENT)?;
         let mut row = own(unit, self.endpoint_id).await?;
         etag::check(&self.etag, row.version)?;
         let was_told = row.url.clone();
@@ -268,14 +246,14 @@ impl Command for UpdateWebhookEndpoint {
             row.version += 1;
             let of_it = (row.organization_id, row.endpoint_id);
             if let Some(types) = self.types.as_ref().filter(|_| changes.iter().any(|change| change.field == "types")) {
-                store::forget_line(unit.transaction(), of_it).await?;
+                deliveries::forget_line(unit.transaction(), of_it).await?;
                 if !types.is_empty() {
                     let others = event::log::of_types(D::EventType, types).not();
-                    store::give_up(unit.transaction(), of_it, others, unit.now).await?;
+                    deliveries::give_up(unit.transaction(), of_it, others, unit.now).await?;
                 }
             }
             if enables && self.skip_missed {
-                store::give_up(unit.transaction(), of_it, Condition::all(), unit.now).await?;
+                deliveries::give_up(unit.transaction(), of_it, Condition::all(), unit.now).await?;
             }
             store::update(unit.transaction(), &row, afresh).await?;
             unit.record(Change::WebhookEndpointUpdated { endpoint_id: row.endpoint_id, changes });
@@ -309,7 +287,7 @@ impl UpdateWebhookEndpoint {
         if enables {
             (row.disabled_at, row.disable_reason) = (None, None);
             if self.skip_missed {
-                row.place = organization(unit).last_event_number;
+                row.place = unit.actor.organization().last_event_number;
             }
         } else if self.disabled == Some(true) && !was_disabled {
             (row.disabled_at, row.disable_reason) = (Some(unit.now), Some(DisableReason::Requested));
@@ -361,7 +339,7 @@ impl Command for RotateWebhookSecret {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
-        may_read_log(unit)?;
+        unit.actor.needs(SENT)?;
         let mut row = own(unit, self.endpoint_id).await?;
         let secret = Secret::new().ok_or(Error::defect("no random numbers"))?;
         let mut old = if self.at_once { Vec::new() } else { OldSecret::of(&row, unit.now)? };
@@ -411,11 +389,11 @@ impl Query for ListWebhookDeliveries {
     }
 
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
-        reader.needs(Permission::AuditLogRead)?;
+        reader.needs(SENT)?;
         let (organization_id, endpoint_id) = (reader.scope.organization_id(), self.endpoint_id);
         let is_service = matches!(reader.authorized.caller(), Caller::Service(_));
-        let or_of_all = is_service && reader.app.webhooks.of_platform(endpoint_id).is_some();
-        let found = store::find_told(reader.connection(), organization_id, endpoint_id, or_of_all).await?;
+        let whose = whose(reader.app, organization_id, endpoint_id, is_service);
+        let found = store::one(&whose, endpoint_id).one(reader.connection()).await?;
         found.ok_or(Error::WebhookEndpointNotFound { endpoint_id })?;
         let page = &self.page;
         let mut rows = webhook_delivery::Entity::find()
@@ -465,23 +443,23 @@ impl Command for RedeliverWebhooks {
     }
 
     async fn run(&self, unit: &mut Unit<'_, MemberOrService>) -> Result<Self::Response, Error> {
-        may_read_log(unit)?;
+        unit.actor.needs(SENT)?;
         let (organization_id, endpoint_id) = (unit.scope().organization_id(), self.endpoint_id);
         let is_service = matches!(unit.actor, MemberOrService::Service(_));
-        let or_of_all = is_service && unit.app.webhooks.of_platform(endpoint_id).is_some();
-        let found = store::lock_told(unit.transaction(), organization_id, endpoint_id, or_of_all).await?;
+        let whose = whose(unit.app, organization_id, endpoint_id, is_service);
+        let found = store::one(&whose, endpoint_id).lock_exclusive().one(unit.transaction()).await?;
         let row = found.ok_or(Error::WebhookEndpointNotFound { endpoint_id })?;
         if let Some(reason) = row.disable_reason {
             return Err(Error::WebhookEndpointDisabled { endpoint_id, cause: reason_of(Some(reason)).as_str_name() });
         }
         let of_it = (organization_id, endpoint_id);
         let (events, most) = (&self.event_numbers, MOST_REDELIVERED);
-        let numbers = store::redeliver(unit.transaction(), of_it, events, most, unit.now).await?;
+        let numbers = deliveries::redeliver(unit.transaction(), of_it, events, most, unit.now).await?;
         if let Some(unknown) = self.event_numbers.iter().find(|number| !numbers.contains(number)) {
             return Err(Error::WebhookDeliveryNotFound { event_number: *unknown });
         }
         if !numbers.is_empty() {
-            store::hurry(unit.transaction(), &row, unit.now).await?;
+            store::hurry(unit.transaction(), row.organization_id, vec![endpoint_id], unit.now).await?;
         }
         Ok(pb::RedeliverWebhooksResponse { event_count: i32::try_from(numbers.len()).unwrap_or(i32::MAX) })
     }

@@ -1,10 +1,10 @@
-//! Webhooks: the rows.
+//! Webhooks: the endpoints, the rows.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait as _, LockBehavior, LockType, OnConflict, Query, SimpleExpr};
 use sea_orm::{
-    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -12,21 +12,46 @@ use uuid::Uuid;
 use super::{ALL, MOST};
 use crate::auth::scope::Scope;
 use crate::entity::event;
-use crate::entity::webhook_delivery::{self, Column as D, State};
+use crate::entity::webhook_delivery::{self, Column as D};
 use crate::entity::webhook_endpoint::{self, Column as C, DisableReason};
 use crate::error::Error;
 use crate::sql;
 
-/// Finds an endpoint of an organization, or with [`ALL`] one of the configuration.
-pub async fn find(
-    connection: &impl ConnectionTrait,
-    organization_id: Uuid,
-    endpoint_id: Uuid,
-) -> Result<Option<webhook_endpoint::Model>, DbErr> {
-    webhook_endpoint::Entity::find_by_id((organization_id, endpoint_id))
+/// The endpoint of this id that one of these organizations has, [`ALL`] standing for the configuration.
+pub fn one(of: &[Uuid], endpoint_id: Uuid) -> Select<webhook_endpoint::Entity> {
+    webhook_endpoint::Entity::find()
+        .filter(C::OrganizationId.is_in(of.iter().copied()))
+        .filter(C::EndpointId.eq(endpoint_id))
         .filter(C::DeletedAt.is_null())
-        .one(connection)
-        .await
+}
+
+/// An endpoint that was told nothing yet, and of which nothing is said.
+#[must_use]
+pub fn new(organization_id: Uuid, endpoint_id: Uuid, place: i64, now: DateTime<Utc>) -> webhook_endpoint::Model {
+    webhook_endpoint::Model {
+        organization_id,
+        endpoint_id,
+        url: String::new(),
+        description: String::new(),
+        types: json!([]),
+        secret: Vec::new(),
+        old_secrets: json!([]),
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        disabled_at: None,
+        disable_reason: None,
+        deleted_at: None,
+        place,
+        due_at: None,
+        paused_until: None,
+        wakes: 0,
+        claimed_until: None,
+        failures: 0,
+        failing_since: None,
+        failure: String::new(),
+        succeeded_at: None,
+    }
 }
 
 /// Lists the endpoints of an organization, the oldest first.
@@ -97,32 +122,6 @@ pub async fn update(
             .col_expr(C::PausedUntil, Expr::value(row.paused_until));
     }
     update.exec(connection).await.map(|_| ())
-}
-
-/// Finds an endpoint that is told what happens in an organization: its own or, if so it is, one of the configuration.
-pub async fn find_told(
-    connection: &impl ConnectionTrait,
-    organization_id: Uuid,
-    endpoint_id: Uuid,
-    or_of_platform: bool,
-) -> Result<Option<webhook_endpoint::Model>, DbErr> {
-    match find(connection, organization_id, endpoint_id).await? {
-        None if or_of_platform => find(connection, ALL, endpoint_id).await,
-        found => Ok(found),
-    }
-}
-
-/// The same, locked.
-pub async fn lock_told(
-    transaction: &DatabaseTransaction,
-    organization_id: Uuid,
-    endpoint_id: Uuid,
-    or_of_platform: bool,
-) -> Result<Option<webhook_endpoint::Model>, DbErr> {
-    match lock(transaction, organization_id, endpoint_id).await? {
-        None if or_of_platform => lock(transaction, ALL, endpoint_id).await,
-        found => Ok(found),
-    }
 }
 
 /// Deletes an endpoint: it is told nothing more, and its secrets are gone. What it was told follows in small steps.
@@ -203,7 +202,7 @@ fn soon(now: DateTime<Utc>) -> SimpleExpr {
         .into()
 }
 
-/// Endpoints for which something is to be done, and by nobody yet; of the configuration's, only these.
+/// Endpoints for which something is to be done, and by nobody yet.
 fn due(now: DateTime<Utc>) -> Condition {
     let unclaimed = Condition::any().add(C::ClaimedUntil.is_null()).add(C::ClaimedUntil.lte(now));
     // Written out, so that PostgreSQL can tell that the partial index has them all.
@@ -275,19 +274,6 @@ pub struct Standing {
     pub due_at: Option<DateTime<Utc>>,
 }
 
-/// Locks an endpoint of an organization, or with [`ALL`] one of the configuration.
-pub async fn lock(
-    transaction: &DatabaseTransaction,
-    organization_id: Uuid,
-    endpoint_id: Uuid,
-) -> Result<Option<webhook_endpoint::Model>, DbErr> {
-    webhook_endpoint::Entity::find_by_id((organization_id, endpoint_id))
-        .filter(C::DeletedAt.is_null())
-        .lock_exclusive()
-        .one(transaction)
-        .await
-}
-
 /// Notes how an endpoint stands, for whoever claimed it and has locked it, and gives it up.
 pub async fn conclude(
     connection: &impl ConnectionTrait,
@@ -337,196 +323,22 @@ pub async fn disable(
     Ok(disabled.rows_affected == 1)
 }
 
-/// What is known of these events as an endpoint was told them: of which organization, and which number.
-pub async fn list_known(
-    connection: &impl ConnectionTrait,
-    endpoint_id: Uuid,
-    events: &[(Uuid, i64)],
-) -> Result<Vec<webhook_delivery::Model>, DbErr> {
-    if events.is_empty() {
-        return Ok(Vec::new());
-    }
-    let numbers = || events.iter().map(|(_, number)| *number);
-    let (first, last) = (numbers().min().unwrap_or_default(), numbers().max().unwrap_or_default());
-    let among = Expr::tuple([Expr::col(D::OrganizationId), Expr::col(D::EventNumber)]);
-    webhook_delivery::Entity::find()
-        .filter(D::EndpointId.eq(endpoint_id))
-        .filter(D::OrganizationId.is_in(sql::padded(events.iter().map(|(organization_id, _)| *organization_id))))
-        .filter(D::EventNumber.between(first, last))
-        .filter(among.in_tuples(sql::padded(events.iter().copied())))
-        .all(connection)
-        .await
-}
-
-/// Lists some deliveries of an endpoint that were set aside and are due, the longest first.
-pub async fn list_aside(
-    connection: &impl ConnectionTrait,
-    endpoint_id: Uuid,
-    now: DateTime<Utc>,
-    limit: u64,
-) -> Result<Vec<webhook_delivery::Model>, DbErr> {
-    webhook_delivery::Entity::find()
-        .filter(D::EndpointId.eq(endpoint_id))
-        .filter(D::DueAt.lte(now))
-        .order_by_asc(D::DueAt)
-        .order_by_asc(D::EventNumber)
-        .limit(limit)
-        .all(connection)
-        .await
-}
-
-/// When the first of the deliveries of an endpoint that were set aside is due.
-pub async fn next_aside(connection: &impl ConnectionTrait, endpoint_id: Uuid) -> Result<Option<DateTime<Utc>>, DbErr> {
-    webhook_delivery::Entity::find()
-        .select_only()
-        .column(D::DueAt)
-        .filter(D::EndpointId.eq(endpoint_id))
-        .filter(Expr::cust("webhook_delivery.due_at IS NOT NULL"))
-        .order_by_asc(D::DueAt)
-        .limit(1)
-        .into_tuple()
-        .one(connection)
-        .await
-}
-
-/// The endpoint takes events again: what was set aside since it failed need not wait.
-pub async fn hasten(
-    connection: &impl ConnectionTrait,
-    endpoint_id: Uuid,
-    since: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> Result<(), DbErr> {
-    webhook_delivery::Entity::update_many()
-        .filter(D::EndpointId.eq(endpoint_id))
-        .filter(D::DueAt.gt(now))
-        .filter(D::CreatedAt.gte(since))
-        .col_expr(D::DueAt, Expr::value(Some(now)))
-        .exec(connection)
-        .await
-        .map(|_| ())
-}
-
-/// Writes deliveries, new ones and known ones.
-pub async fn save(transaction: &DatabaseTransaction, rows: &[webhook_delivery::Model]) -> Result<(), DbErr> {
-    let known = OnConflict::columns([D::OrganizationId, D::EndpointId, D::EventNumber])
-        .update_columns([D::State, D::Attempts, D::Tries, D::DueAt, D::EndedAt])
-        .action_and_where(Expr::cust("webhook_delivery.asked = excluded.asked"))
-        .to_owned();
-    for rows in sql::blocks(rows) {
-        let rows = rows.iter().cloned().map(webhook_delivery::Model::into_active_model);
-        let insert = webhook_delivery::Entity::insert_many(rows).on_conflict(known.clone());
-        insert.exec_without_returning(transaction).await?;
-    }
-    Ok(())
-}
-
-/// Has deliveries of an endpoint sent again: these, or some of those that were given up. Gives the numbers of their events.
-pub async fn redeliver(
-    connection: &impl ConnectionTrait,
-    (organization_id, endpoint_id): (Uuid, Uuid),
-    event_numbers: &[i64],
-    limit: u64,
-    now: DateTime<Utc>,
-) -> Result<Vec<i64>, DbErr> {
-    let of_it = || Condition::all().add(D::OrganizationId.eq(organization_id)).add(D::EndpointId.eq(endpoint_id));
-    let which = if event_numbers.is_empty() {
-        Expr::cust("webhook_delivery.state = 'failed'")
-    } else {
-        D::EventNumber.is_in(sql::padded(event_numbers.iter().copied()))
-    };
-    let found = webhook_delivery::Entity::find().select_only().column(D::EventNumber).filter(of_it()).filter(which);
-    let found = found.order_by_asc(D::EventNumber).limit(limit);
-    let numbers: Vec<i64> = found.into_tuple().all(connection).await?;
-    if numbers.is_empty() {
-        return Ok(numbers);
-    }
-    webhook_delivery::Entity::update_many()
-        .filter(of_it())
-        .filter(D::EventNumber.is_in(sql::padded(numbers.iter().copied())))
-        // What is in line is sent in any case, and holds its place.
-        .filter(Condition::any().add(D::State.ne(State::Retrying)).add(D::DueAt.is_not_null()))
-        .col_expr(D::State, Expr::value(State::Retrying.to_value()))
-        .col_expr(D::Attempts, Expr::value(0))
-        .col_expr(D::Asked, Expr::col(D::Asked).add(1))
-        .col_expr(D::DueAt, Expr::value(Some(now)))
-        .col_expr(D::EndedAt, Expr::value(None::<DateTime<Utc>>))
-        .exec(connection)
-        .await?;
-    Ok(numbers)
-}
-
-/// Gives up deliveries of an endpoint that wait.
-pub async fn give_up(
-    connection: &impl ConnectionTrait,
-    (organization_id, endpoint_id): (Uuid, Uuid),
-    which: Condition,
-    now: DateTime<Utc>,
-) -> Result<(), DbErr> {
-    webhook_delivery::Entity::update_many()
-        .filter(D::OrganizationId.eq(organization_id))
-        .filter(D::EndpointId.eq(endpoint_id))
-        .filter(D::State.eq(State::Retrying))
-        .filter(which)
-        .col_expr(D::State, Expr::value(State::Failed.to_value()))
-        .col_expr(D::DueAt, Expr::value(None::<DateTime<Utc>>))
-        .col_expr(D::EndedAt, Expr::value(Some(now)))
-        .exec(connection)
-        .await
-        .map(|_| ())
-}
-
-/// Has an endpoint told at once what it is to be told.
+/// Has endpoints told at once what they are to be told.
 pub async fn hurry(
     connection: &impl ConnectionTrait,
-    row: &webhook_endpoint::Model,
-    now: DateTime<Utc>,
-) -> Result<(), DbErr> {
-    of(row.organization_id, row.endpoint_id)
-        .col_expr(C::DueAt, Expr::value(Some(now)))
-        .col_expr(C::PausedUntil, Expr::value(None::<DateTime<Utc>>))
-        .col_expr(C::Wakes, Expr::col(C::Wakes).add(1))
-        .exec(connection)
-        .await
-        .map(|_| ())
-}
-
-/// Has the endpoints of the configuration told at once: they may be others than before.
-pub async fn begin_afresh(
-    connection: &impl ConnectionTrait,
-    platform: Vec<Uuid>,
+    organization_id: Uuid,
+    endpoint_ids: Vec<Uuid>,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
     webhook_endpoint::Entity::update_many()
-        .filter(C::OrganizationId.eq(ALL))
-        .filter(C::EndpointId.is_in(platform))
+        .filter(C::OrganizationId.eq(organization_id))
+        .filter(C::EndpointId.is_in(endpoint_ids))
         .col_expr(C::DueAt, Expr::value(Some(now)))
         .col_expr(C::PausedUntil, Expr::value(None::<DateTime<Utc>>))
         .col_expr(C::Wakes, Expr::col(C::Wakes).add(1))
         .exec(connection)
         .await
         .map(|_| ())
-}
-
-/// Forgets what of an endpoint waits in line: what is told next is decided anew.
-pub async fn forget_line(
-    connection: &impl ConnectionTrait,
-    (organization_id, endpoint_id): (Uuid, Uuid),
-) -> Result<(), DbErr> {
-    let mut waiting = webhook_delivery::Entity::delete_many()
-        .filter(D::EndpointId.eq(endpoint_id))
-        .filter(Expr::cust("webhook_delivery.state <> 'delivered'"))
-        .filter(D::State.eq(State::Retrying))
-        .filter(D::DueAt.is_null());
-    if organization_id != ALL {
-        waiting = waiting.filter(D::OrganizationId.eq(organization_id));
-    }
-    waiting.exec(connection).await.map(|_| ())
-}
-
-/// Forgets some deliveries that ended before a time. Says how many.
-pub async fn forget_some(connection: &impl ConnectionTrait, before: DateTime<Utc>, limit: u64) -> Result<u64, DbErr> {
-    let key = [D::OrganizationId, D::EndpointId, D::EventNumber];
-    sql::delete_some::<webhook_delivery::Entity>(connection, &key, D::EndedAt.lt(before), limit).await
 }
 
 /// How many endpoints fail, and how many are disabled because they did not take what they were told.
