@@ -110,9 +110,13 @@ fn requirement(method: &MethodDescriptor, option: &ExtensionDescriptor) -> Resul
         None => "None".into(),
     };
     Ok(format!(
-        "Requirement {{ permission: {}, permission_for_others: {}, user: {user}, service: {service} }}",
+        "Requirement {{ rpc: ({:?}, {:?}), permission: {}, permission_for_others: {}, user: {user}, service: {service}, \
+         streams: {} }}",
+        method.parent_service().name(),
+        method.name(),
         code(needed),
-        code(for_others)
+        code(for_others),
+        method.is_server_streaming()
     ))
 }
 

@@ -15,6 +15,7 @@ use crate::dns::Dns;
 use crate::event::feed::Feed;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
+use crate::overload::Overload;
 
 /// The parts of a running service, shared by all calls.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct App {
     pub webhooks: Webhooks,
     /// What is measured.
     pub metrics: Metrics,
+    /// What is taken on at a time.
+    pub overload: Arc<Overload>,
     /// Who watches what happens.
     pub feed: Feed,
 }

@@ -1,7 +1,9 @@
 //! Settings: flags, or environment variables of the same names. Their comments are the manual that `--help` prints.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,11 +14,13 @@ use lettre::Address;
 use lettre::message::Mailbox;
 use uuid::Uuid;
 
-use crate::auth::caller::CallerReader;
+use crate::auth::caller::{CallerReader, HeaderTrust};
+use crate::auth::token::source::{Source, SourceError};
 use crate::auth::token::{TokenSettings, TokenSettingsError, TokenVerifier};
 use crate::billing::provider::stripe::webhook::Secret;
 use crate::billing::provider::{Provider, stripe};
 use crate::database::DatabaseSettings;
+use crate::deadline::DeadlineLayer;
 use crate::delivery::mail::post::{Post, Sender};
 use crate::delivery::mail::templates::Templates;
 use crate::delivery::mail::{Mail, TOKEN};
@@ -25,6 +29,8 @@ use crate::dns::Dns;
 use crate::telemetry::LogFormat;
 use crate::transfer::format::MANUAL as MANUAL_OF_FORMAT;
 use crate::transfer::import::BATCH_LINES;
+use crate::transport::tls::{self, ClientAuth, NamedService, Tls};
+use crate::{overload, transport};
 
 /// What `--help` says after the settings.
 const MANUAL: &str = "\
@@ -106,9 +112,22 @@ pub struct Serve {
     /// The address to listen on.
     #[arg(long, env = "TENANTRY_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
+    /// The address on which health alone is answered, without TLS: what Kubernetes probes, for its probes speak none, and what no number of
+    /// callers can keep it from; nowhere when absent.
+    #[arg(long, env = "TENANTRY_HEALTH_LISTEN")]
+    pub health_listen: Option<SocketAddr>,
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsSettings,
+    /// What connections and calls may cost.
+    #[command(flatten)]
+    pub limits: LimitSettings,
     /// The database.
     #[command(flatten)]
     pub database: Database,
+    /// How long to wait at start for a database that is not there yet, in seconds.
+    #[arg(long, env = "TENANTRY_DATABASE_WAIT_SECONDS", default_value_t = 30)]
+    pub database_wait_seconds: u64,
     /// The role policy: owner-billing, shared-billing, split-admin, guarded-admin, or a TOML file of your own.
     #[arg(long, env = "TENANTRY_ROLE_POLICY", default_value = "owner-billing")]
     pub role_policy: String,
@@ -155,6 +174,119 @@ pub struct Serve {
     /// How it is logged.
     #[arg(long, env = "TENANTRY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// TLS.
+#[derive(Debug, Args)]
+pub struct TlsSettings {
+    /// A file with the server's certificate, and what leads to its authority, in PEM. Without it there is no TLS. This file, the key and
+    /// the authorities are read again when they change.
+    #[arg(long, env = "TENANTRY_TLS_CERTIFICATE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// A file with its key, in PEM.
+    #[arg(long, env = "TENANTRY_TLS_KEY", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// A file with the authorities, in PEM, that vouch for clients. Without it no client is asked for a certificate.
+    #[arg(long, env = "TENANTRY_TLS_CLIENT_CA", requires = "tls_certificate")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether clients need a certificate.
+    #[arg(long, env = "TENANTRY_TLS_CLIENT_AUTH", value_enum, default_value_t = ClientAuth::Required)]
+    pub tls_client_auth: ClientAuth,
+    /// Which clients are which trusted services: NAME=SERVICE, separated by commas, where NAME is a DNS name or URI among the subject
+    /// alternative names of their certificate, whole: spiffe://prod/ns/shop/sa/app=app. Such a client calls as that service, and the
+    /// identity headers that it sends are believed.
+    #[arg(
+        long,
+        env = "TENANTRY_TLS_SERVICES",
+        requires = "tls_client_ca",
+        value_delimiter = ',',
+        value_name = "NAME=SERVICE"
+    )]
+    pub tls_services: Vec<NamedService>,
+}
+
+impl TlsSettings {
+    /// TLS, if there is any.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or used.
+    pub fn open(&self, meter: tls::Meter) -> anyhow::Result<Option<Tls>> {
+        let (Some(certificate), Some(key)) = (self.tls_certificate.clone(), self.tls_key.clone()) else {
+            return Ok(None);
+        };
+        let client_authority = self.tls_client_ca.clone().map(|path| (path, self.tls_client_auth));
+        let files = tls::Files { certificate, key, client_authority };
+        Tls::open(files, &self.tls_services, meter).context("TLS").map(Some)
+    }
+}
+
+/// What connections and calls may cost.
+#[derive(Debug, Args)]
+pub struct LimitSettings {
+    /// The most connections at a time; those beyond are closed at once. The process needs as many open files, and some hundred.
+    #[arg(long, env = "TENANTRY_CONNECTIONS", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: u32,
+    /// The most calls that one connection has under way.
+    #[arg(long, env = "TENANTRY_CONNECTION_STREAMS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connection_streams: u32,
+    /// How long a connection lives, in seconds, give or take a tenth; then its client makes another, perhaps to another server. Calls
+    /// under way end, but no later than after the longest deadline.
+    #[arg(long, env = "TENANTRY_CONNECTION_AGE_SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connection_age_seconds: u32,
+    /// How long a connection without calls is kept, in seconds.
+    #[arg(long, env = "TENANTRY_CONNECTION_IDLE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    pub connection_idle_seconds: u32,
+    /// How long a call may take that names no deadline, in seconds.
+    #[arg(long, env = "TENANTRY_DEADLINE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub deadline_seconds: u32,
+    /// How long any call may take, in seconds, whatever deadline it names.
+    #[arg(long, env = "TENANTRY_DEADLINE_MAX_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub deadline_max_seconds: u32,
+    /// The most calls that are served at a time; those beyond are refused at once with UNAVAILABLE.
+    #[arg(long, env = "TENANTRY_CONCURRENCY", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub concurrency: u32,
+    /// The most calls in a second of one caller, a user or a service under its own name, twice as many at once; any number when absent.
+    #[arg(long, env = "TENANTRY_CALLER_RATE")]
+    pub caller_rate: Option<NonZeroU32>,
+    /// The most calls in a second for one organization, twice as many at once; any number when absent. Each server counts for itself.
+    #[arg(long, env = "TENANTRY_ORGANIZATION_RATE")]
+    pub organization_rate: Option<NonZeroU32>,
+}
+
+impl LimitSettings {
+    /// As the transport takes them.
+    #[must_use]
+    pub fn transport(&self) -> transport::Limits {
+        transport::Limits {
+            connections: self.connections.try_into().unwrap_or(usize::MAX),
+            streams: self.connection_streams,
+            age: Duration::from_secs(self.connection_age_seconds.into()),
+            idle: Duration::from_secs(self.connection_idle_seconds.into()),
+            grace: Duration::from_secs(self.deadline_max_seconds.into()),
+            ..transport::Limits::default()
+        }
+    }
+
+    /// How long calls may take.
+    #[must_use]
+    pub fn deadline(&self) -> DeadlineLayer {
+        DeadlineLayer {
+            usual: Duration::from_secs(self.deadline_seconds.into()),
+            longest: Duration::from_secs(self.deadline_max_seconds.into()),
+        }
+    }
+
+    /// What is taken on at a time.
+    #[must_use]
+    pub fn overload(&self) -> overload::Limits {
+        overload::Limits {
+            calls: self.concurrency.try_into().unwrap_or(usize::MAX),
+            caller_rate: self.caller_rate,
+            organization_rate: self.organization_rate,
+            ..overload::Limits::default()
+        }
+    }
 }
 
 /// The database.
@@ -401,9 +533,16 @@ pub struct Identity {
     /// The secret by which tokens are signed (HS256), at least 32 bytes.
     #[arg(long, env = "TENANTRY_JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<String>,
-    /// A JWKS file with the keys by which tokens are signed (EdDSA, ES256, RS256, HS256). It is read at start.
-    #[arg(long, env = "TENANTRY_JWKS")]
-    pub jwks: Option<PathBuf>,
+    /// Where the key set (JWKS) is with the keys by which tokens are signed: a file (EdDSA, ES256, RS256, HS256), or an https URL (without
+    /// HS256). Changes are followed.
+    #[arg(long, env = "TENANTRY_JWKS", value_name = "FILE or URL")]
+    pub jwks: Option<String>,
+    /// A file with the certificate, in PEM, of an authority that vouches for that URL, besides the public ones.
+    #[arg(long, env = "TENANTRY_JWKS_CA")]
+    pub jwks_ca: Option<PathBuf>,
+    /// How far the clocks of the issuer and of this server may differ, in seconds.
+    #[arg(long, env = "TENANTRY_JWT_LEEWAY_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(0..=300))]
+    pub jwt_leeway_seconds: u16,
     /// The issuer that tokens must name. When absent, whoever has a key may issue.
     #[arg(long, env = "TENANTRY_JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
@@ -412,7 +551,7 @@ pub struct Identity {
     pub jwt_audience: Option<String>,
     /// Whether to believe the identity headers x-user-id, x-user-email, x-org-id, x-org-role, x-service and x-user-address. Only right
     /// behind a gateway that sets them and strips them from what clients send. When absent: yes on a loopback address
-    /// without token keys, no otherwise.
+    /// without token keys and trusted certificates, except of calls that came through a proxy; no otherwise.
     #[arg(long, env = "TENANTRY_TRUST_METADATA")]
     pub trust_metadata: Option<bool>,
 }
@@ -426,7 +565,7 @@ impl std::fmt::Debug for Identity {
             .field("jwt_issuer", &self.jwt_issuer)
             .field("jwt_audience", &self.jwt_audience)
             .field("trust_metadata", &self.trust_metadata)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -436,39 +575,56 @@ pub enum IdentityError {
     /// The keys are not sound.
     #[error("the token keys are not sound: {0}")]
     Keys(#[from] TokenSettingsError),
-    /// A key set is to be fetched.
-    #[error("TENANTRY_JWKS must be a file: this version fetches no key sets")]
-    JwksUrl,
+    /// The key set is nowhere that it could be fetched from.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// There is no way to know who calls.
     #[error(
         "nobody could call this server: set TENANTRY_JWKS or TENANTRY_JWT_SECRET to verify tokens, or, behind a gateway \
-         that sets the identity headers, TENANTRY_TRUST_METADATA=true"
+         that sets the identity headers, TENANTRY_TRUST_METADATA=true; or name the services that certificates stand for in \
+         TENANTRY_TLS_SERVICES"
     )]
     NoIdentity,
 }
 
+/// How callers are known.
+#[derive(Debug)]
+pub struct Callers {
+    /// Who reads them.
+    pub reader: CallerReader,
+    /// Where keys are followed, if there are any to follow.
+    pub keys: Option<Source>,
+    /// Whether headers are believed of others than this machine.
+    pub is_exposed: bool,
+}
+
 impl Identity {
-    /// How callers are known on an address, and whether that deserves a warning.
-    pub fn reader(&self, listen: IpAddr) -> Result<(CallerReader, bool), IdentityError> {
+    /// How callers are known on an address; `has_services` when certificates name trusted services.
+    pub fn callers(&self, listen: IpAddr, has_services: bool) -> Result<Callers, IdentityError> {
         let has_keys = self.jwt_secret.is_some() || self.jwks.is_some();
-        let trust_metadata = self.trust_metadata.unwrap_or(listen.is_loopback() && !has_keys);
-        if !has_keys && !trust_metadata {
+        let headers = match self.trust_metadata {
+            Some(true) => HeaderTrust::Believed,
+            None if listen.is_loopback() && !has_keys && !has_services => HeaderTrust::Unforwarded,
+            _ => HeaderTrust::Refused,
+        };
+        if !has_keys && !has_services && headers == HeaderTrust::Refused {
             return Err(IdentityError::NoIdentity);
         }
-        if self.jwks.as_ref().is_some_and(|jwks| jwks.to_string_lossy().contains("://")) {
-            return Err(IdentityError::JwksUrl);
-        }
+        let keys = self.jwks.as_deref().map(|jwks| Source::of(jwks, self.jwks_ca.as_deref())).transpose()?;
         let verifier = if has_keys {
-            Some(TokenVerifier::new(&TokenSettings {
+            Some(Arc::new(TokenVerifier::new(&TokenSettings {
                 secret: self.jwt_secret.as_ref().map(|secret| secret.clone().into_bytes()),
-                jwks: self.jwks.as_ref().map(|path| path.display().to_string()),
+                jwks: keys.clone(),
+                leeway: Some(TimeDelta::seconds(self.jwt_leeway_seconds.into())),
                 issuer: self.jwt_issuer.clone(),
                 audience: self.jwt_audience.clone(),
-            })?)
+                ..TokenSettings::default()
+            })?))
         } else {
             None
         };
-        Ok((CallerReader { verifier, trust_metadata }, trust_metadata && !listen.is_loopback()))
+        let is_exposed = headers != HeaderTrust::Refused && !listen.is_loopback();
+        Ok(Callers { reader: CallerReader { verifier, headers }, keys, is_exposed })
     }
 }
 
@@ -528,6 +684,9 @@ pub struct Health {
     /// The server's address.
     #[arg(long, env = "TENANTRY_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
+    /// The address on which it answers health alone; it is asked there, if it does.
+    #[arg(long, env = "TENANTRY_HEALTH_LISTEN")]
+    pub health_listen: Option<SocketAddr>,
     /// `liveness`, `readiness`, or a service by its full name.
     #[arg(long, default_value = "readiness")]
     pub service: String,

@@ -7,7 +7,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
@@ -17,9 +17,14 @@ use sea_orm::{
     SqliteTransactionMode, SqlxError, TransactionOptions, TransactionTrait,
 };
 
+use crate::migration::MigrationError;
+
 /// A connection that lay idle for this long is tested before a call gets it, so that a restart of PostgreSQL costs the calls
 /// that ran through it and none after. In a busy service none lies idle that long, and nothing is tested.
 const IDLE_BEFORE_TEST: Duration = Duration::from_secs(1);
+
+/// How long to wait before a database that is not there is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the database is and how it is used.
 #[derive(Clone)]
@@ -72,7 +77,7 @@ pub enum DatabaseError {
     Connect(#[from] DbErr),
     /// It could not be brought to the newest schema.
     #[error("could not migrate the database")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrationError),
 }
 
 /// An open database.
@@ -94,6 +99,21 @@ impl Database {
             return Self::connect_postgres(settings).await;
         }
         if settings.url.starts_with("sqlite:") { Self::connect_sqlite(settings).await } else { Err(DatabaseError::Url) }
+    }
+
+    /// As [`Database::connect`], but a database that is away may come within `patience`: servers and their database often start together.
+    /// What waiting does not mend, such as a wrong password, fails at once.
+    pub async fn connect_patiently(settings: &DatabaseSettings, patience: Duration) -> Result<Self, DatabaseError> {
+        let began = Instant::now();
+        loop {
+            match Self::connect(settings).await {
+                Err(DatabaseError::Connect(error)) if is_away(&error) && began.elapsed() < patience => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the database is not there yet");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                connected => return connected,
+            }
+        }
     }
 
     async fn connect_postgres(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
@@ -189,6 +209,29 @@ impl Database {
         begun.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
     }
 
+    /// How many connections are open, and how many of them idle.
+    #[must_use]
+    pub fn connections(&self) -> (u32, u32) {
+        let is_postgres = self.writer.get_database_backend() == DbBackend::Postgres;
+        let of = |connection: &DatabaseConnection| {
+            let (size, idle) = if is_postgres {
+                let pool = connection.get_postgres_connection_pool();
+                (pool.size(), pool.num_idle())
+            } else {
+                let pool = connection.get_sqlite_connection_pool();
+                (pool.size(), pool.num_idle())
+            };
+            (size, u32::try_from(idle).unwrap_or(u32::MAX))
+        };
+        let (open, idle) = of(&self.reader);
+        if is_postgres {
+            return (open, idle);
+        }
+        // The one that writes is a pool of its own.
+        let (writer, idle_writer) = of(&self.writer);
+        (open + writer, idle + idle_writer)
+    }
+
     /// Asks for a sign of life.
     pub async fn ping(&self) -> Result<(), DbErr> {
         self.probe.execute_unprepared("SELECT 1").await.map(|_| ())
@@ -260,6 +303,18 @@ fn lock(database: &Path) -> Result<File, DatabaseError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse(database.to_path_buf())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Whether a database that could not be connected to may come by itself.
+fn is_away(error: &DbErr) -> bool {
+    let DbErr::Conn(RuntimeErr::SqlxError(source)) = error else { return matches!(error, DbErr::ConnectionAcquire(_)) };
+    match &**source {
+        SqlxError::Io(_) | SqlxError::PoolTimedOut => true,
+        SqlxError::Database(database) => {
+            code_failure(database.code().as_deref().unwrap_or_default()) == Failure::Unavailable
+        }
+        _ => false,
     }
 }
 

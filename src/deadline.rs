@@ -1,8 +1,7 @@
 //! How long a call may take: as long as its caller waits, and never without end.
 //!
 //! tonic honours `grpc-timeout` too, but answers CANCELLED without a reason. This layer is a moment faster, and gives up what
-//! the call was doing: it is rolled back as soon as the database has answered its last statement. A call that names no deadline gets one: a database that
-//! hangs would hold it for ever.
+//! the call was doing. A call that names no deadline gets one: a database that hangs would hold it for ever.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,21 +16,29 @@ use tower::{Layer, Service};
 
 use crate::error::Error;
 
-/// How long a call may take that names no deadline, or a longer one.
-pub const LONGEST: Duration = Duration::from_mins(1);
-
 /// By how much this layer is faster than tonic, at most.
 const HEAD_START: Duration = Duration::from_millis(5);
 
 /// Ends calls at their deadline.
 #[derive(Clone, Copy, Debug)]
-pub struct DeadlineLayer;
+pub struct DeadlineLayer {
+    /// How long a call may take that names no deadline.
+    pub usual: Duration,
+    /// How long any call may take.
+    pub longest: Duration,
+}
+
+impl Default for DeadlineLayer {
+    fn default() -> Self {
+        Self { usual: Duration::from_secs(30), longest: Duration::from_mins(1) }
+    }
+}
 
 impl<S> Layer<S> for DeadlineLayer {
     type Service = Deadline<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Deadline { inner }
+        Deadline { inner, layer: *self }
     }
 }
 
@@ -39,6 +46,7 @@ impl<S> Layer<S> for DeadlineLayer {
 #[derive(Clone, Debug)]
 pub struct Deadline<S> {
     inner: S,
+    layer: DeadlineLayer,
 }
 
 impl<S, B, R> Service<Request<B>> for Deadline<S>
@@ -56,7 +64,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let asked = timeout(request.headers()).map(|asked| asked.saturating_sub(HEAD_START.min(asked / 10)));
-        let time = asked.unwrap_or(LONGEST).min(LONGEST);
+        let time = asked.unwrap_or(self.layer.usual).min(self.layer.longest);
         Within { inner: self.inner.call(request), over: tokio::time::sleep(time) }
     }
 }

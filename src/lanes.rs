@@ -10,11 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Mutex as Line, OwnedMutexGuard};
 use uuid::Uuid;
 
+/// How many may stand in a line: half of those whom a server serves at a time by default, so that one organization does not take all
+/// the places. A change takes a few milliseconds.
+const LONGEST_LINE: usize = 128;
+
 /// The lines of all organizations that somebody is changing. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes(Arc<Mutex<HashMap<Uuid, Arc<Line<()>>>>>);
 
 impl Lanes {
+    /// As [`Lanes::turn`], unless the line is too long already: then nobody who joins it would wait for less than too long.
+    pub async fn short_turn(&self, organization_id: Uuid) -> Option<Turn> {
+        let is_long = self.lines().get(&organization_id).is_some_and(|line| Arc::strong_count(line) > LONGEST_LINE);
+        if is_long { None } else { Some(self.turn(organization_id).await) }
+    }
+
     /// Waits until it is the caller's turn; it ends when what is given back is dropped.
     pub async fn turn(&self, organization_id: Uuid) -> Turn {
         let line = Arc::clone(self.lines().entry(organization_id).or_default());

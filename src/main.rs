@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use tenantry::app::App;
-use tenantry::auth::caller::CallerReader;
+use tenantry::auth::caller::{CallerReader, HeaderTrust};
 use tenantry::auth::layer::Gate;
 use tenantry::auth::policy::RolePolicy;
-use tenantry::auth::token::{self, MintedClaims};
+use tenantry::auth::token::source::{self, Source};
+use tenantry::auth::token::{self, MintedClaims, TokenVerifier};
 use tenantry::billing::catalogue::Catalogue;
 use tenantry::clock::{Clock, ManualClock};
-use tenantry::config::{self, Cli, ClockKind, Command, Serve};
+use tenantry::config::{self, Callers, Cli, ClockKind, Command, Serve};
 use tenantry::database::Database;
 use tenantry::delivery::mail::Mail;
 use tenantry::delivery::mail::post::Post;
@@ -23,6 +24,7 @@ use tenantry::deployment;
 use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
 use tenantry::metrics::Metrics;
+use tenantry::overload::Overload;
 use tenantry::transfer::TransferError;
 use tenantry::transfer::export::Output;
 use tenantry::transfer::faults::{Faults, TOLD};
@@ -51,7 +53,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Import(settings)) => import(&settings).await,
         Some(Command::Export(settings)) => export(&settings).await,
         Some(Command::Token(settings)) => mint(&settings),
-        Some(Command::Health(settings)) => server::check_health(settings.listen, &settings.service).await,
+        Some(Command::Health(settings)) => {
+            server::check_health(settings.health_listen.unwrap_or(settings.listen), &settings.service).await
+        }
     }
 }
 
@@ -66,8 +70,11 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 async fn serve(settings: Serve) -> anyhow::Result<()> {
     telemetry::init(&settings.log, settings.log_format)?;
-    let (callers, exposed) = settings.identity.reader(settings.listen.ip())?;
-    if exposed {
+    let metrics = Metrics::default();
+    let tls = settings.tls.open(metrics.tls.clone())?.map(Arc::new);
+    let Callers { reader: callers, keys, is_exposed } =
+        settings.identity.callers(settings.listen.ip(), !settings.tls.tls_services.is_empty())?;
+    if is_exposed {
         tracing::warn!(listen = %settings.listen, "identity headers are believed from whoever can reach this address");
     }
     let policy = Arc::new(RolePolicy::load(&settings.role_policy)?);
@@ -86,24 +93,28 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     } else {
         None
     };
-    let metrics = match settings.metrics_listen {
-        None => None,
-        Some(listen) => Some(bind(listen).await?),
+    let metrics_listener = bind_if(settings.metrics_listen).await?;
+    let health_listener = bind_if(settings.health_listen).await?;
+    let keys = match (keys, &callers.verifier) {
+        (Some(source), Some(verifier)) => Some(first_keys(source, verifier, &metrics).await),
+        _ => None,
     };
-    let database = Database::connect(&settings.database.settings()).await?;
+    let patience = Duration::from_secs(settings.database_wait_seconds);
+    let database = Database::connect_patiently(&settings.database.settings(), patience).await?;
     database.migrate().await?;
     deployment::check(&database, &policy).await?;
     let (mail, webhooks_sent) = (settings.mail.open()?, settings.webhook.open()?);
-    announce(&settings, &policy, &callers, mail.as_ref());
+    announce(&settings, &policy, &callers, tls.is_some(), mail.as_ref());
     for endpoint in &webhooks_sent.platform {
         tracing::info!(name = endpoint.name, endpoint = %endpoint.endpoint_id, "what happens in all organizations is posted to an endpoint");
     }
-    if settings.reflection {
-        // Without it grpcurl would need the protos.
+    if settings.reflection && tls.is_none() {
+        // Without it grpcurl would need the protos, and with TLS an authority that this line does not know.
         banner::print(listener.local_addr()?, banner_identity(&callers, &settings.identity));
     }
     // Tokens are of the world outside, whatever the clock of this server says.
-    let gate = Gate { callers, policy: Arc::clone(&policy), clock: Clock::System };
+    let overload = Arc::new(Overload::new(&settings.limits.overload(), metrics.overload.clone()));
+    let gate = Gate { callers, policy: Arc::clone(&policy), clock: Clock::System, overload: Arc::clone(&overload) };
     let invitation_lifetime = settings.invitation_lifetime();
     let (lanes, dns) = (Lanes::default(), settings.dns.clone());
     let app = Arc::new(App {
@@ -118,12 +129,42 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         event_lifetime: settings.event_lifetime(),
         mail,
         webhooks: webhooks_sent,
-        metrics: Metrics::default(),
+        metrics,
+        overload,
         feed: Feed::default(),
     });
-    let (reflection, drain) = (settings.reflection, settings.drain());
-    let parts = server::Parts { app, gate, reflection, drain, webhooks, metrics };
+    let parts = server::Parts {
+        app,
+        gate,
+        reflection: settings.reflection,
+        drain: settings.drain(),
+        webhooks,
+        metrics: metrics_listener,
+        health: health_listener,
+        tls,
+        limits: settings.limits.transport(),
+        deadline: settings.limits.deadline(),
+        keys,
+    };
     server::serve(listener, parts, stop_on_signal()?).await
+}
+
+/// Looks at the keys of tokens before anybody calls. Where they cannot be had, the server starts and is not ready until they are.
+async fn first_keys(source: Source, verifier: &TokenVerifier, metrics: &Metrics) -> (Source, Option<Duration>) {
+    match source::look(verifier, &source, &metrics.keys).await {
+        Ok(age) => (source, Some(age)),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "the key set could not be taken");
+            (source, None)
+        }
+    }
+}
+
+async fn bind_if(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    match address {
+        Some(address) => Ok(Some(bind(address).await?)),
+        None => Ok(None),
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -131,11 +172,12 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// What somebody who looks at the log at night wants to know first.
-fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader, mail: Option<&Mail>) {
-    let identity = match (callers.verifier.is_some(), callers.trust_metadata) {
+fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader, tls: bool, mail: Option<&Mail>) {
+    let identity = match (callers.verifier.is_some(), callers.headers != HeaderTrust::Refused) {
         (true, true) => "tokens and headers",
         (true, false) => "tokens",
-        _ => "headers",
+        (false, true) => "headers",
+        (false, false) => "certificates",
     };
     let database = settings.database.database_url.split(':').next().unwrap_or_default();
     tracing::info!(
@@ -144,6 +186,8 @@ fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader, mail:
         role_policy = policy.name(),
         plans = settings.plans.as_deref().unwrap_or("embedded"),
         identity,
+        tls,
+        certified_services = settings.tls.tls_services.len(),
         payment = ?settings.payment.payment_provider,
         mail = mail.map_or("off", |mail| mail.post.kind()),
         "starting"
@@ -158,7 +202,7 @@ fn announce(settings: &Serve, policy: &RolePolicy, callers: &CallerReader, mail:
 
 fn banner_identity(callers: &CallerReader, identity: &config::Identity) -> banner::Identity {
     match identity.jwt_secret {
-        _ if callers.trust_metadata => banner::Identity::Headers,
+        _ if callers.headers != HeaderTrust::Refused => banner::Identity::Headers,
         Some(_) => banner::Identity::Secret,
         None => banner::Identity::Issuer,
     }

@@ -5,13 +5,14 @@
 //! may start at once on an empty database.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use sea_orm::{DatabaseConnection, DbBackend};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, Statement};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every migration, oldest first. Never changed once released; only added to.
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "foundation", include_str!("../migrations/0001_foundation.sql")),
     (2, "products", include_str!("../migrations/0002_products.sql")),
     (3, "search", include_str!("../migrations/0003_search.sql")),
@@ -24,22 +25,82 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (10, "unpaid_credit", include_str!("../migrations/0010_unpaid_credit.sql")),
     (11, "mail", include_str!("../migrations/0011_mail.sql")),
     (12, "webhooks", include_str!("../migrations/0012_webhooks.sql")),
+    (13, "schema_floor", include_str!("../migrations/0013_schema_floor.sql")),
 ];
 
-/// Brings the database behind `connection` to the newest schema.
+/// Where sqlx notes which of them were run.
+const TABLE: &str = "tenantry_migration";
+
+/// The number of the newest of them.
+const NEWEST: i64 = 13;
+
+/// Why a database cannot be brought to the newest schema.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// A migration failed, or was edited after it was run.
+    #[error(transparent)]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// What was run could not be read.
+    #[error("could not read which migrations were run")]
+    Read(#[from] DbErr),
+    /// A newer version has taken something away that this one needs.
+    #[error(
+        "the database was migrated by a newer version, and serves versions from migration {oldest} on: this one knows {NEWEST}"
+    )]
+    TooOld {
+        /// What a version must know.
+        oldest: i64,
+    },
+}
+
+/// Brings the database behind `connection` to the newest schema. One that is newer serves as well, as long as nothing was taken away that
+/// this version needs. One that is there already is only read: whoever serves it needs no right to change it.
 ///
 /// # Errors
 ///
-/// Says which migration failed, that a migration was edited after it was run, or that the database is newer than this
-/// binary.
-pub async fn migrate(connection: &DatabaseConnection) -> Result<(), sqlx::migrate::MigrateError> {
+/// Says which migration failed, that one was edited after it was run, or that the database is too new for this binary.
+pub async fn migrate(connection: &DatabaseConnection) -> Result<(), MigrationError> {
     let backend = connection.get_database_backend();
     let mut migrator = migrator(backend);
-    migrator.dangerous_set_table_name("tenantry_migration");
-    match backend {
-        DbBackend::Postgres => migrator.run(connection.get_postgres_connection_pool()).await,
-        _ => migrator.run(connection.get_sqlite_connection_pool()).await,
+    let applied = applied(connection).await?;
+    let is_applied = |migration: &Migration| applied.get(&migration.version) == Some(&migration.checksum.to_vec());
+    if !migrator.iter().all(is_applied) {
+        migrator.dangerous_set_table_name(TABLE);
+        // A newer version was here, and this one was started again beside it.
+        migrator.set_ignore_missing(true);
+        match backend {
+            DbBackend::Postgres => migrator.run(connection.get_postgres_connection_pool()).await?,
+            _ => migrator.run(connection.get_sqlite_connection_pool()).await?,
+        }
     }
+    let newer = applied.keys().filter(|version| **version > NEWEST).count();
+    if newer > 0 {
+        tracing::warn!(newer, "the database has migrations of a newer version");
+    }
+    let floor = connection.query_one_raw(of(connection, "SELECT oldest FROM schema_floor".into())).await?;
+    let oldest = floor.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+    match oldest.filter(|oldest| *oldest > NEWEST) {
+        Some(oldest) => Err(MigrationError::TooOld { oldest }),
+        None => Ok(()),
+    }
+}
+
+/// The migrations that were run to their end, with the checksums of their texts; none on an empty database.
+async fn applied(connection: &DatabaseConnection) -> Result<BTreeMap<i64, Vec<u8>>, DbErr> {
+    let is_there = match connection.get_database_backend() {
+        DbBackend::Postgres => format!("SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"),
+        _ => format!("SELECT 1 FROM sqlite_master WHERE name = '{TABLE}'"),
+    };
+    if connection.query_one_raw(of(connection, is_there)).await?.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = of(connection, format!("SELECT version, checksum FROM {TABLE} WHERE success"));
+    let rows = connection.query_all_raw(rows).await?;
+    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+}
+
+fn of(connection: &DatabaseConnection, sql: String) -> Statement {
+    Statement::from_string(connection.get_database_backend(), sql)
 }
 
 fn migrator(backend: DbBackend) -> Migrator {

@@ -1,31 +1,48 @@
 //! What the transport refuses before a handler runs, told like every other refusal.
 //!
+//! A request is read whole before anything is done for it, up to the largest size, so that whoever sends slowly holds neither a place among
+//! the calls under way nor a connection to the database; and no more of all requests together is held than there is room for.
+//!
 //! tonic answers a body that it cannot read with INTERNAL, as if the service had a defect, and says nothing that a program
 //! can read. But it is the client's fault, so here it becomes INVALID_ARGUMENT; and a message that is too large or packed in
 //! an unknown way gets the ErrorInfo that clients look for. The statuses of our own are known by their details and pass.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use http::{Request, Response};
-use pin_project_lite::pin_project;
+use futures::future::{BoxFuture, Either, Ready, ready};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Buf as _, Bytes};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::error::Error;
+use crate::overload::Overload;
+
+/// What stands before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
 
 /// Puts itself before a service that takes messages up to a size.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ReceiveLayer {
     /// The largest message that is taken, in bytes.
     pub largest: usize,
+    /// Whether there is room.
+    pub overload: Arc<Overload>,
 }
 
 impl<S> Layer<S> for ReceiveLayer {
     type Service = Receive<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Receive { inner, largest: self.largest }
+        Receive { inner, largest: self.largest, overload: Arc::clone(&self.overload) }
     }
 }
 
@@ -34,49 +51,136 @@ impl<S> Layer<S> for ReceiveLayer {
 pub struct Receive<S> {
     inner: S,
     largest: usize,
+    overload: Arc<Overload>,
 }
 
 impl<S, B, R> Service<Request<B>> for Receive<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<tonic::body::Body>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Display,
+    R: Default,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = Received<S::Future>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<S::Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        Received { inner: self.inner.call(request), largest: self.largest }
+        // The one that was said to be ready is called, and its copy is asked the next time.
+        let copy = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, copy);
+        let (largest, overload) = (self.largest, Arc::clone(&self.overload));
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let received = async {
+                let (body, bytes) = receive(body, largest, &overload).await?;
+                Ok::<_, Error>((body, bytes, overload.call()?))
+            };
+            match received.await {
+                Ok((body, bytes, place)) => {
+                    let request = Request::from_parts(parts, tonic::body::Body::new(Full::from(body)));
+                    let mut answered = inner.call(request).await?;
+                    drop((bytes, place));
+                    retell(&mut answered, largest);
+                    Ok(answered)
+                }
+                Err(error) => Ok(Status::from(error).into_http()),
+            }
+        })
     }
 }
 
-pin_project! {
-    /// The future of a call that may not be readable.
-    #[derive(Debug)]
-    pub struct Received<F> {
-        #[pin]
-        inner: F,
-        largest: usize,
-    }
-}
-
-impl<F, R, E> Future for Received<F>
+/// Reads a request, and holds room for it. One that says to be too large is not read.
+async fn receive<B>(body: B, largest: usize, overload: &Overload) -> Result<(Bytes, OwnedSemaphorePermit), Error>
 where
-    F: Future<Output = Result<Response<R>, E>>,
+    B: Body,
+    B::Error: Display,
 {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut answered = ready!(this.inner.poll(context));
-        if let Ok(response) = &mut answered {
-            retell(response, *this.largest);
+    let mut body = pin!(body);
+    let (mut received, mut room) = (Vec::new(), overload.bytes(0)?);
+    while let Some(frame) = body.as_mut().frame().await {
+        // Nobody hears this: it is the client that went away.
+        let frame = frame.map_err(|fault| Error::Unreadable { field: String::new(), fault: fault.to_string() })?;
+        let Ok(mut data) = frame.into_data() else { continue };
+        room.merge(overload.bytes(data.remaining())?);
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            received.extend_from_slice(chunk);
+            let read = chunk.len();
+            data.advance(read);
         }
-        Poll::Ready(answered)
+        if announced(&received).is_some_and(|length| length > largest) || received.len() > PREFIX + largest {
+            return Err(Error::MessageTooLarge { maximum: largest });
+        }
     }
+    Ok((received.into(), room))
+}
+
+/// How long the message says to be.
+fn announced(received: &[u8]) -> Option<usize> {
+    let length = received.get(1..PREFIX)?.try_into().ok()?;
+    usize::try_from(u32::from_be_bytes(length)).ok()
+}
+
+/// Refuses what is no call of gRPC, in the words of HTTP and of gRPC.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcOnlyLayer;
+
+impl<S> Layer<S> for GrpcOnlyLayer {
+    type Service = GrpcOnly<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GrpcOnly { inner }
+    }
+}
+
+/// A service that only calls of gRPC reach.
+#[derive(Clone, Debug)]
+pub struct GrpcOnly<S> {
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for GrpcOnly<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (status, error) = if request.method() != Method::POST {
+            (StatusCode::METHOD_NOT_ALLOWED, Error::MethodUnknown)
+        } else if !is_grpc(request.headers().get(CONTENT_TYPE)) {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, Error::ContentTypeUnknown)
+        } else {
+            return Either::Left(self.inner.call(request));
+        };
+        let mut refusal = Status::from(error).into_http();
+        *refusal.status_mut() = status;
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        Either::Right(ready(Ok(refusal)))
+    }
+}
+
+/// <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#requests>
+fn is_grpc(content_type: Option<&HeaderValue>) -> bool {
+    let Some(said) = content_type.and_then(|said| said.to_str().ok()) else { return false };
+    let kind = said.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/grpc") || kind.eq_ignore_ascii_case("application/grpc+proto")
 }
 
 fn retell<R>(response: &mut Response<R>, largest: usize) {

@@ -11,20 +11,22 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::{LayerExt as _, Routes};
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::Layer as _;
 use tower::layer::util::Stack;
 
 use crate::app::App;
 use crate::auth::layer::{AuthorizationLayer, Gate};
+use crate::auth::token::TokenVerifier;
+use crate::auth::token::source::{self, Source};
 use crate::billing::invariants::Watch;
 use crate::billing::provider::http;
 use crate::billing::provider::stripe::webhook::{Secret, TOLERANCE};
 use crate::clock::Clock;
 use crate::deadline::DeadlineLayer;
 use crate::error::Error;
+use crate::overload::ShedLayer;
 use crate::pb::billing_service_server::BillingServiceServer;
 use crate::pb::delivery_service_server::DeliveryServiceServer;
 use crate::pb::event_service_server::EventServiceServer;
@@ -34,8 +36,10 @@ use crate::pb::organization_service_server::OrganizationServiceServer;
 use crate::pb::testing::clock_service_server::ClockServiceServer;
 use crate::pb::webhook_service_server::WebhookServiceServer;
 use crate::pb::workspace_service_server::WorkspaceServiceServer;
-use crate::receive::ReceiveLayer;
-use crate::telemetry::RpcLogLayer;
+use crate::receive::{GrpcOnly, GrpcOnlyLayer, ReceiveLayer};
+use crate::telemetry::{RpcLog, RpcLogLayer};
+use crate::transport::tls::Tls;
+use crate::transport::{self, Transport};
 use crate::{
     billing, delivery, event, membership, metrics, monitoring, organization, pb, plain_http, testing, worker, workspace,
 };
@@ -51,6 +55,9 @@ const WATCH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// By this name `grpc.health.v1` tells whether the books agree.
 const BOOKS: &str = "invariants";
+
+/// How many may ask for health at a time where nothing else is answered.
+const MOST_PROBES: usize = 64;
 
 /// The largest request: a batch of 500 with the longest e-mail addresses is a third of it.
 const LARGEST_REQUEST: usize = 1024 * 1024;
@@ -84,6 +91,16 @@ pub struct Parts {
     pub webhooks: Option<Webhooks>,
     /// Where the metrics are read, if anywhere.
     pub metrics: Option<TcpListener>,
+    /// Where health alone is answered, if anywhere.
+    pub health: Option<TcpListener>,
+    /// TLS, if there is any.
+    pub tls: Option<Arc<Tls>>,
+    /// What connections may cost.
+    pub limits: transport::Limits,
+    /// How long calls may take.
+    pub deadline: DeadlineLayer,
+    /// Where the keys of tokens are followed, if they are, and after how long first.
+    pub keys: Option<(Source, Option<Duration>)>,
 }
 
 /// Where the payment provider's webhooks come.
@@ -94,6 +111,9 @@ pub struct Webhooks {
     /// The signing secrets.
     pub secrets: Vec<Secret>,
 }
+
+/// What answers calls, with all that stands before the services.
+type Answering = RpcLog<GrpcOnly<axum::Router>>;
 
 /// Serves until `stop`, then lets the calls under way end.
 ///
@@ -108,76 +128,41 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     health.set_service_status(BOOKS, ServingStatus::Unknown).await;
     report(&health, ServingStatus::NotServing).await;
     let app = parts.app;
-    // The gate before the body is read: it decides on the metadata. The deadline around both.
-    let receive = Stack::new(ReceiveLayer { largest: LARGEST_REQUEST }, AuthorizationLayer(Arc::new(parts.gate)));
-    let guard = Stack::new(receive, DeadlineLayer);
-
-    let mut routes = Routes::new(health_service)
-        .add_service(
-            guard.named_layer(
-                OrganizationServiceServer::new(organization::Service(Arc::clone(&app)))
-                    .max_decoding_message_size(LARGEST_REQUEST),
-            ),
-        )
-        .add_service(
-            guard.named_layer(
-                MembershipServiceServer::new(membership::Service(Arc::clone(&app)))
-                    .max_decoding_message_size(LARGEST_REQUEST),
-            ),
-        )
-        .add_service(
-            guard.named_layer(
-                WorkspaceServiceServer::new(workspace::Service(Arc::clone(&app)))
-                    .max_decoding_message_size(LARGEST_REQUEST),
-            ),
-        )
-        .add_service(
-            guard.named_layer(
-                MonitoringServiceServer::new(monitoring::Service(Arc::clone(&app)))
-                    .max_decoding_message_size(LARGEST_REQUEST),
-            ),
-        )
-        .add_service(guard.named_layer(
-            BillingServiceServer::new(billing::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
-        ))
-        .add_service(guard.named_layer(
-            EventServiceServer::new(event::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
-        ))
-        .add_service(guard.named_layer(
-            DeliveryServiceServer::new(delivery::Service(Arc::clone(&app))).max_decoding_message_size(LARGEST_REQUEST),
-        ))
-        .add_service(
-            guard.named_layer(
-                WebhookServiceServer::new(delivery::webhook::Service(Arc::clone(&app)))
-                    .max_decoding_message_size(LARGEST_REQUEST),
-            ),
-        );
-    let mut descriptors = pb::RELEASED_DESCRIPTOR_SET;
-    if let Clock::Manual(clock) = &app.clock {
-        descriptors = pb::DESCRIPTOR_SET;
+    let gate = Arc::new(parts.gate);
+    let health_alone = Routes::new(health_service.clone());
+    let mut routes = guarded(&app, &gate, parts.deadline, Routes::new(health_service));
+    if matches!(app.clock, Clock::Manual(_)) {
         health.set_service_status("tenantry.testing.v1.ClockService", ServingStatus::Serving).await;
-        routes = routes.add_service(guard.named_layer(
-            ClockServiceServer::new(testing::Service(clock.clone())).max_decoding_message_size(LARGEST_REQUEST),
-        ));
     }
     if parts.reflection {
-        routes = with_reflection(routes, descriptors)?;
+        routes = with_reflection(routes, descriptors(&app.clock))?;
     }
-    // tonic's own answer where there is no service would be a refusal without a reason.
-    let routes = Routes::from(routes.into_axum_router().fallback(no_such_method));
-    let server = Server::builder().layer(RpcLogLayer).add_routes(routes);
+    let service = |routes: Routes| -> Answering {
+        // tonic's own answer where there is no service would be a refusal without a reason.
+        let routes = routes.into_axum_router().fallback(no_such_method);
+        RpcLogLayer(Arc::clone(&app)).layer(GrpcOnlyLayer.layer(routes))
+    };
+    let meter = app.metrics.connections.clone();
+    let transport = Transport { service: service(routes), limits: parts.limits, tls: parts.tls.clone(), meter };
 
     let background = CancellationToken::new();
-    let readiness = tokio::spawn(follow_database(Arc::clone(&app), health.clone(), background.clone()));
+    let verifier = gate.callers.verifier.clone();
+    let readiness =
+        tokio::spawn(follow_database(Arc::clone(&app), verifier.clone(), health.clone(), background.clone()));
     let working = tokio::spawn(worker::run(Arc::clone(&app), background.clone()));
     let watching = tokio::spawn(watch_books(Arc::clone(&app), health.clone(), background.clone()));
     let hearing = tokio::spawn(hear(parts.webhooks, Arc::clone(&app), background.clone()));
     let feeding = tokio::spawn(event::feed::run(Arc::clone(&app), background.clone()));
     let delivering = tokio::spawn(delivery::run(Arc::clone(&app), background.clone()));
-    let measuring = tokio::spawn(tell_metrics(parts.metrics, Arc::clone(&app), background.clone()));
+    // These go on to the very end: somebody looks at them while the rest stops.
+    let end = CancellationToken::new();
+    let measuring = tokio::spawn(tell_metrics(parts.metrics, Arc::clone(&app), end.clone()));
+    let probing = tokio::spawn(answer_health(parts.health, service(health_alone), end.clone()));
+    let following = tokio::spawn(follow(verifier, parts.keys, parts.tls, Arc::clone(&app), end.clone()));
+    let closing = CancellationToken::new();
     let stopping = {
-        let (stop, background, app) = (stop.clone(), background.clone(), Arc::clone(&app));
-        async move {
+        let (stop, closing, background, app) = (stop, closing.clone(), background.clone(), Arc::clone(&app));
+        tokio::spawn(async move {
             stop.cancelled().await;
             background.cancel();
             app.feed.end();
@@ -185,24 +170,115 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
             report(&health, ServingStatus::NotServing).await;
             end_watches(health).await;
             tracing::info!("stopping: new calls are refused, those under way may end");
-        }
+            closing.cancel();
+        })
     };
     tracing::info!(%address, "serving");
-    // An answer is written in two pieces: without this, the second waits for the acknowledgement of the first, 40 ms.
-    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = server.serve_with_incoming_shutdown(connections, stopping);
-    let outcome = within(serving, stop, parts.drain).await;
+    transport.serve(listener, closing, parts.drain).await;
     background.cancel();
     // Each is at most one short step from its end, unless the database does not answer, or a server of e-mail is slow: a letter that it
     // takes after this is sent once more.
-    let ends = async { tokio::join!(readiness, working, hearing, watching, feeding, delivering, measuring) };
+    let ends = async { tokio::join!(stopping, readiness, working, hearing, watching, feeding, delivering) };
     if tokio::time::timeout(PING_TIMEOUT, ends).await.is_err() {
         tracing::warn!("left the background work before its end");
+    }
+    end.cancel();
+    if tokio::time::timeout(PING_TIMEOUT, async { tokio::join!(measuring, probing, following) }).await.is_err() {
+        tracing::warn!("left those who look at health and metrics before their end");
     }
     if !matches!(tokio::time::timeout(PING_TIMEOUT, app.database.close()).await, Ok(Ok(()))) {
         tracing::warn!("the database was not closed properly");
     }
-    outcome
+    Ok(())
+}
+
+/// Answers health, and nothing else.
+async fn answer_health(listener: Option<TcpListener>, service: Answering, stop: CancellationToken) {
+    let Some(listener) = listener else { return };
+    let limits = transport::Limits { connections: MOST_PROBES, ..transport::Limits::default() };
+    let transport = Transport { service, limits, tls: None, meter: transport::Meter::default() };
+    transport.serve(listener, stop, PING_TIMEOUT).await;
+}
+
+/// Follows what changes outside: the keys of tokens, certificates; and forgets those who call no more.
+async fn follow(
+    verifier: Option<Arc<TokenVerifier>>,
+    keys: Option<(Source, Option<Duration>)>,
+    tls: Option<Arc<Tls>>,
+    app: Arc<App>,
+    stop: CancellationToken,
+) {
+    let keys = async {
+        if let (Some(verifier), Some((source, next))) = (verifier, keys) {
+            source::follow(verifier, source, app.metrics.keys.clone(), next, stop.clone()).await;
+        }
+    };
+    let tls = async {
+        if let Some(tls) = tls {
+            tls.follow(stop.clone()).await;
+        }
+    };
+    tokio::join!(keys, tls, app.overload.forget(stop.clone()));
+}
+
+/// Adds the services, each behind its layers.
+fn guarded(app: &Arc<App>, gate: &Arc<Gate>, deadline: DeadlineLayer, routes: Routes) -> Routes {
+    // The gate before the body is read: it decides on the metadata. The deadline around both, and before everything whether there is room.
+    let receive = ReceiveLayer { largest: LARGEST_REQUEST, overload: Arc::clone(&app.overload) };
+    let receive = Stack::new(receive, AuthorizationLayer(Arc::clone(gate)));
+    let guard = Stack::new(Stack::new(receive, deadline), ShedLayer(Arc::clone(&app.overload)));
+
+    let routes = routes
+        .add_service(
+            guard.named_layer(
+                OrganizationServiceServer::new(organization::Service(Arc::clone(app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        )
+        .add_service(
+            guard.named_layer(
+                MembershipServiceServer::new(membership::Service(Arc::clone(app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        )
+        .add_service(guard.named_layer(
+            WorkspaceServiceServer::new(workspace::Service(Arc::clone(app))).max_decoding_message_size(LARGEST_REQUEST),
+        ))
+        .add_service(
+            guard.named_layer(
+                MonitoringServiceServer::new(monitoring::Service(Arc::clone(app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        )
+        .add_service(guard.named_layer(
+            BillingServiceServer::new(billing::Service(Arc::clone(app))).max_decoding_message_size(LARGEST_REQUEST),
+        ))
+        .add_service(guard.named_layer(
+            EventServiceServer::new(event::Service(Arc::clone(app))).max_decoding_message_size(LARGEST_REQUEST),
+        ))
+        .add_service(guard.named_layer(
+            DeliveryServiceServer::new(delivery::Service(Arc::clone(app))).max_decoding_message_size(LARGEST_REQUEST),
+        ))
+        .add_service(
+            guard.named_layer(
+                WebhookServiceServer::new(delivery::webhook::Service(Arc::clone(app)))
+                    .max_decoding_message_size(LARGEST_REQUEST),
+            ),
+        );
+    match &app.clock {
+        Clock::Manual(clock) => routes.add_service(guard.named_layer(
+            ClockServiceServer::new(testing::Service(clock.clone())).max_decoding_message_size(LARGEST_REQUEST),
+        )),
+        Clock::System => routes,
+    }
+}
+
+/// What reflection tells.
+fn descriptors(clock: &Clock) -> &'static [u8] {
+    match clock {
+        Clock::Manual(_) => pb::DESCRIPTOR_SET,
+        Clock::System => pb::RELEASED_DESCRIPTOR_SET,
+    }
 }
 
 /// Answers what services there are.
@@ -258,7 +334,7 @@ async fn hear(webhooks: Option<Webhooks>, app: Arc<App>, stop: CancellationToken
 async fn tell_metrics(listener: Option<TcpListener>, app: Arc<App>, stop: CancellationToken) {
     let Some(listener) = listener else { return };
     let answer = move |request: ::http::Request<hyper::body::Incoming>| {
-        let answer = app.metrics.answer(&request);
+        let answer = app.metrics.answer(&request, &app.database);
         async move { answer }
     };
     if let Err(error) = plain_http::serve(listener, "metrics", metrics::PATIENCE, answer, stop).await {
@@ -269,25 +345,6 @@ async fn tell_metrics(listener: Option<TcpListener>, app: Arc<App>, stop: Cancel
 /// Where there is not even a service.
 async fn no_such_method() -> ::http::Response<Body> {
     Status::from(Error::MethodUnknown).into_http()
-}
-
-/// Waits for the server to end and, once it was told to stop, no longer than the drain time.
-async fn within(
-    serving: impl Future<Output = Result<(), tonic::transport::Error>>,
-    stop: CancellationToken,
-    drain: Duration,
-) -> anyhow::Result<()> {
-    let overdue = async {
-        stop.cancelled().await;
-        tokio::time::sleep(drain).await;
-    };
-    tokio::select! {
-        served = serving => Ok(served?),
-        () = overdue => {
-            tracing::warn!(seconds = drain.as_secs(), "calls were still under way at the end of the drain time");
-            Ok(())
-        }
-    }
 }
 
 async fn report(health: &HealthReporter, status: ServingStatus) {
@@ -306,22 +363,30 @@ async fn end_watches(mut health: HealthReporter) {
     }
 }
 
-/// Lets readiness follow the database.
-async fn follow_database(app: Arc<App>, health: HealthReporter, stop: CancellationToken) {
+/// Lets readiness follow the database and, until there are any, the keys of tokens.
+async fn follow_database(
+    app: Arc<App>,
+    verifier: Option<Arc<TokenVerifier>>,
+    health: HealthReporter,
+    stop: CancellationToken,
+) {
     let mut ready = None;
     loop {
         let answered = tokio::time::timeout(PING_TIMEOUT, app.database.ping()).await.is_ok_and(|ping| ping.is_ok());
+        app.metrics.database_up.set(answered.into());
+        let has_keys = verifier.as_ref().is_none_or(|verifier| verifier.has_keys());
         if stop.is_cancelled() {
             return;
         }
-        if ready != Some(answered) {
-            ready = Some(answered);
-            if answered {
-                tracing::info!("ready: the database answers");
-            } else {
-                tracing::warn!("not ready: the database does not answer");
+        if ready != Some((answered, has_keys)) {
+            ready = Some((answered, has_keys));
+            match (answered, has_keys) {
+                (true, true) => tracing::info!("ready: the database answers"),
+                (false, _) => tracing::warn!("not ready: the database does not answer"),
+                (true, false) => tracing::warn!("not ready: there are no keys yet to verify tokens with"),
             }
-            report(&health, if answered { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+            let status = if answered && has_keys { ServingStatus::Serving } else { ServingStatus::NotServing };
+            report(&health, status).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,

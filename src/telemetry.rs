@@ -13,12 +13,16 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
-use tonic::Code;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Span;
 use tracing_subscriber::EnvFilter;
 
+use crate::app::App;
+use crate::auth::permission::requirement;
+use crate::error::reason_of;
 use crate::id;
+use crate::metrics::{ReasonLabels, RpcLabels};
 
 /// The key under which a call may bring its own id, and under which every answer tells it.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -57,15 +61,15 @@ pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     .map_err(|error| anyhow::anyhow!(error))
 }
 
-/// Gives every call an id and a span, and logs a line at its end, however it ends.
-#[derive(Clone, Copy, Debug)]
-pub struct RpcLogLayer;
+/// Gives every call an id and a span, logs a line at its end, however it ends, and measures it.
+#[derive(Clone, Debug)]
+pub struct RpcLogLayer(pub Arc<App>);
 
 impl<S> Layer<S> for RpcLogLayer {
     type Service = RpcLog<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RpcLog { inner }
+        RpcLog { inner, app: Arc::clone(&self.0) }
     }
 }
 
@@ -73,6 +77,7 @@ impl<S> Layer<S> for RpcLogLayer {
 #[derive(Clone, Debug)]
 pub struct RpcLog<S> {
     inner: S,
+    app: Arc<App>,
 }
 
 impl<S, B, R> Service<Request<B>> for RpcLog<S>
@@ -101,8 +106,12 @@ where
             reason = tracing::field::Empty,
         );
         request.extensions_mut().insert(RequestId(Arc::clone(&request_id)));
-        let own = request.uri().path().starts_with("/tenantry.");
-        let line = Line { span: span.clone(), started: Instant::now(), own, code: None };
+        let path = request.uri().path();
+        let own = path.starts_with("/tenantry.");
+        let rpc = requirement(path).map(|requirement| requirement.rpc);
+        self.app.metrics.rpcs_under_way.inc();
+        let app = Arc::clone(&self.app);
+        let line = Line { span: span.clone(), started: Instant::now(), own, rpc, code: None, reason: None, app };
         let inner = span.in_scope(|| self.inner.call(request));
         Logged { inner, span, line: Some(line), request_id }
     }
@@ -128,7 +137,11 @@ struct Line {
     started: Instant,
     /// Whether the call is to a service of ours.
     own: bool,
+    /// The names of the service and its method, if there is such a one.
+    rpc: Option<(&'static str, &'static str)>,
     code: Option<Code>,
+    reason: Option<&'static str>,
+    app: Arc<App>,
 }
 
 impl Line {
@@ -136,12 +149,53 @@ impl Line {
         if let Some(status) = headers.get("grpc-status") {
             self.code = Some(Code::from_bytes(status.as_bytes()));
         }
+        if self.code != Some(Code::Ok) {
+            self.reason = Status::from_header_map(headers).as_ref().and_then(reason_of);
+        }
+    }
+
+    fn measure(&self, code: Code) {
+        let metrics = &self.app.metrics;
+        metrics.rpcs_under_way.dec();
+        if let Some(reason) = self.reason {
+            metrics.refusals.get_or_create(&ReasonLabels { reason }).inc();
+        }
+        if self.own {
+            // What is not there has a name that the client made up.
+            let (service, method) = self.rpc.unwrap_or(("unknown", "unknown"));
+            let labels = RpcLabels { service, method, code: code_name(code) };
+            metrics.rpc_duration.get_or_create(&labels).observe(self.started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+/// The name of a code, as the specification writes it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         let code = self.code.unwrap_or(Code::Cancelled);
+        self.measure(code);
         let duration_ms = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
         let _entered = self.span.enter();
         match code {

@@ -12,7 +12,6 @@ use futures::future::Either;
 use http::{Request, Response};
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
 use super::caller::{Caller, CallerReader, UserCaller};
@@ -21,8 +20,10 @@ use super::policy::{RolePolicy, custom};
 use super::scope::Authorized;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::overload::Overload;
 use crate::pb::Permission;
 use crate::telemetry::RequestId;
+use crate::transport::Peer;
 
 /// What the gate decides on. Shared by all services.
 #[derive(Debug)]
@@ -33,24 +34,28 @@ pub struct Gate {
     pub policy: Arc<RolePolicy>,
     /// By which tokens expire.
     pub clock: Clock,
+    /// Who calls too often.
+    pub overload: Arc<Overload>,
 }
 
 impl Gate {
     fn decide<B>(&self, request: &Request<B>) -> Result<Authorized, Error> {
         let requirement = requirement(request.uri().path()).ok_or(Error::MethodUnknown)?;
-        let read = self.callers.read(request.headers(), self.clock.now());
+        let peer = request.extensions().get::<Peer>();
+        let certified = peer.and_then(|peer| peer.service.as_ref());
+        let read = self.callers.read(request.headers(), certified, self.clock.now());
         let (caller, lasts) = read.map_err(Error::Identity)?;
         record(&caller);
+        self.overload.of_caller(&caller)?;
         match &caller {
             Caller::Service(_) if !requirement.service => return Err(Error::UserRequired),
             Caller::Service(_) => {}
             Caller::User(user) => self.admit(user, requirement)?,
         }
         let request_id = request.extensions().get::<RequestId>().map(|id| Arc::clone(&id.0));
-        let connection = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         // Behind a service or a gateway that says whose call it makes, the connection is only theirs.
         let address = self.callers.address(request.headers(), &caller).map_err(Error::Identity)?;
-        let address = address.or(connection.map(|connection| connection.ip().to_canonical()));
+        let address = address.or(peer.map(|peer| peer.address));
         let request_id = request_id.unwrap_or_else(|| Arc::from(""));
         // One that is never over is none: of what is so far away, nobody will be there.
         let until = lasts.and_then(|lasts| Instant::now().checked_add(lasts));

@@ -5,6 +5,8 @@ use crate::pb::Permission;
 /// What an RPC needs of its caller: the option `(tenantry.v1.requires)` of its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Requirement {
+    /// The names of the service and of its method.
+    pub rpc: (&'static str, &'static str),
     /// The permission that the caller's role must have in the organization of the request.
     pub permission: Option<Permission>,
     /// The permission that is needed instead when the call is about another user than the caller.
@@ -13,11 +15,12 @@ pub struct Requirement {
     pub user: bool,
     /// A trusted service may call it under its own name.
     pub service: bool,
+    /// Its answer is a stream that has no end of its own.
+    pub streams: bool,
 }
 
 /// The requirement of the RPC at a path, or nothing when there is no such RPC.
 #[must_use]
-#[expect(clippy::match_same_arms, reason = "a table with a line for each RPC")]
 pub fn requirement(path: &str) -> Option<Requirement> {
     include!(concat!(env!("OUT_DIR"), "/requirements.rs"))
 }

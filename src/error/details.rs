@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt as _};
 
 use super::Error;
 use super::status::{Refusal, brief, reason_name};
@@ -12,6 +12,13 @@ use crate::pb::ErrorReason;
 
 /// The domain of every `ErrorInfo`.
 pub const DOMAIN: &str = "tenantry";
+
+/// The reason in a status that is one of ours.
+pub fn reason_of(status: &Status) -> Option<&'static str> {
+    let info = status.get_details_error_info()?;
+    let reason = ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))?;
+    Some(reason_name(reason))
+}
 
 /// How many bytes of faults a status names. It travels in headers, of which clients and proxies take 8 KiB; the metadata
 /// say how many faults there are in all, and the indexes of all items of a batch that are at fault.
@@ -104,11 +111,18 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     if let Some((kind, name)) = resource(error) {
         details.set_resource_info(kind, name, "", refusal.message.clone());
     }
+    if let Error::RateLimited { of, .. } = error {
+        details.set_quota_failure(vec![QuotaViolation::new(*of, refusal.message.clone())]);
+    }
+    if let Error::Overloaded { retry_after } | Error::RateLimited { retry_after, .. } = error {
+        details.set_retry_info(Some(*retry_after));
+    }
     let retry_after = match refusal.reason {
         ErrorReason::Conflict => Some(Duration::from_millis(50)),
         ErrorReason::DatabaseUnavailable
         | ErrorReason::DnsUnavailable
         | ErrorReason::ProviderUnavailable
+        | ErrorReason::KeysUnavailable
         | ErrorReason::ServerStopping => Some(Duration::from_secs(1)),
         _ => None,
     };

@@ -7,6 +7,8 @@ mod billing;
 mod details;
 mod status;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sea_orm::DbErr;
 use uuid::Uuid;
@@ -16,7 +18,7 @@ use crate::auth::policy::Right;
 use crate::pb::Permission;
 
 pub use billing::Billing;
-pub use details::DOMAIN;
+pub use details::{DOMAIN, reason_of};
 
 /// Why a call is refused.
 #[expect(missing_docs, reason = "each is documented where clients read it: as an ErrorReason in the proto")]
@@ -195,9 +197,17 @@ pub enum Error {
     #[error("{0}")]
     Defect(&'static str, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
 
+    #[error("the server has too much to do")]
+    Overloaded { retry_after: Duration },
+
     // RESOURCE_EXHAUSTED
+    #[error("too many calls of one {of}")]
+    RateLimited { of: &'static str, per_second: u32, retry_after: Duration },
     #[error("the request is larger than {maximum} bytes")]
     MessageTooLarge { maximum: usize },
+
+    #[error("not a call of gRPC")]
+    ContentTypeUnknown,
 
     // UNIMPLEMENTED
     #[error("no such method")]

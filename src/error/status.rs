@@ -74,7 +74,8 @@ impl Error {
                     .with("violations", 1)
             }
             Self::Identity(fault) => {
-                let refusal = Refusal::new(C::Unauthenticated, fault.reason, &fault.message);
+                let code = if fault.reason == R::KeysUnavailable { C::Unavailable } else { C::Unauthenticated };
+                let refusal = Refusal::new(code, fault.reason, &fault.message);
                 match &fault.key {
                     Some(key) => refusal.with("key", key),
                     None => refusal,
@@ -404,6 +405,18 @@ impl Error {
                 R::ServerStopping,
                 "this server stops; watch on at another, from the latest cursor",
             ),
+            Self::Overloaded { .. } => Refusal::new(
+                C::Unavailable,
+                R::Overloaded,
+                "this server has more to do than it can; nothing was done, try again a little later or at another",
+            ),
+            Self::RateLimited { of, per_second, .. } => Refusal::new(
+                C::ResourceExhausted,
+                R::RateLimited,
+                format!("more than {per_second} calls in a second of one {of}; nothing was done, try again a little later"),
+            )
+            .with("of", of)
+            .with("per_second", per_second),
             Self::Defect(..) => internal(),
             Self::MessageTooLarge { maximum } => Refusal::new(
                 C::ResourceExhausted,
@@ -412,6 +425,11 @@ impl Error {
             )
             .with("maximum", maximum),
             Self::MethodUnknown => Refusal::new(C::Unimplemented, R::MethodUnknown, "there is no such method"),
+            Self::ContentTypeUnknown => Refusal::new(
+                C::InvalidArgument,
+                R::ContentTypeUnknown,
+                "the content-type must be application/grpc or application/grpc+proto",
+            ),
             Self::CompressionUnknown => Refusal::new(
                 C::Unimplemented,
                 R::CompressionUnknown,

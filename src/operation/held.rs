@@ -1,8 +1,8 @@
 //! A transaction and the turn in which it was begun, which end together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sea_orm::{ConnAcquireErr, DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::Place;
 use crate::app::App;
@@ -21,15 +21,18 @@ pub(super) struct Held {
 
 impl Held {
     /// Waits for the organization's turn, and begins.
-    pub(super) async fn begin(app: &App, place: Place) -> Result<Self, DbErr> {
+    pub(super) async fn begin(app: &App, place: Place) -> Result<Self, Error> {
+        let waiting = Instant::now();
         let turn = match place.organization {
             Some(scope) => {
-                let turn = tokio::time::timeout(LONGEST_WAIT, app.lanes.turn(scope.organization_id())).await;
-                Some(turn.map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?)
+                let turn = tokio::time::timeout(LONGEST_WAIT, app.lanes.short_turn(scope.organization_id())).await;
+                Some(turn.ok().flatten().ok_or_else(|| app.overload.shed())?)
             }
             None => None,
         };
-        Ok(Self { transaction: Some(app.database.begin().await?), turn })
+        let transaction = app.database.begin().await?;
+        app.metrics.transaction_wait.observe(waiting.elapsed().as_secs_f64());
+        Ok(Self { transaction: Some(transaction), turn })
     }
 
     /// The transaction, until it has ended.

@@ -34,7 +34,7 @@ use actor::Actor;
 pub use actor::{Founder, Member, MemberOrService, Newcomer, Trusted};
 use held::Held;
 use unit::Entry;
-pub use unit::Unit;
+pub use unit::{SeatCount, Unit};
 
 /// How often a change is begun again when it loses against others, before the caller is told.
 const ATTEMPTS: u32 = 5;
@@ -141,6 +141,7 @@ pub async fn read<Q: Query>(app: &App, request: Request<Q::Request>) -> Result<R
 async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Request) -> Result<Q::Response, Error> {
     let scope = authorized.scope(request.organization_id());
     let scope = scope.or_else(|refusal| all_faults(Err(refusal), Q::parse(request, app).map(|_| ())))?;
+    app.overload.of_organization(scope.organization_id())?;
     let user_id = authorized.user().ok().map(|user| user.user_id.as_str().to_owned());
     let now = app.clock.now();
     let (found, membership, policy) = if let Some(user_id) = &user_id {
@@ -198,6 +199,9 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
         Ok(place) => place,
         Err(refusal) => return all_faults(Err(refusal), parsed.map(|_| ())),
     };
+    if let Some(scope) = place.organization {
+        app.overload.of_organization(scope.organization_id())?;
+    }
     if parsed.is_err() {
         // Who may not hears only that; and a faulty request takes no lock.
         C::Actor::glance(app, authorized, place).await?;
@@ -256,20 +260,21 @@ impl<C: Command> Attempt<'_, C> {
         let held = Held::begin(self.app, self.place).await?;
         let worked = self.work(held.transaction()?).await;
         match worked {
-            Ok(answer) if self.keep => {
+            Ok((answer, seats)) if self.keep => {
                 held.commit().await?;
                 self.app.feed.committed();
+                self.app.metrics.moved(seats);
                 Ok(answer)
             }
             // A rehearsal leaves nothing, once the database has had its say; nor does a refusal.
             worked => {
                 held.rollback().await;
-                worked
+                worked.map(|(answer, _)| answer)
             }
         }
     }
 
-    async fn work(&self, transaction: &DatabaseTransaction) -> Result<C::Response, Error> {
+    async fn work(&self, transaction: &DatabaseTransaction) -> Result<(C::Response, SeatCount), Error> {
         let organization = match self.place.organization {
             Some(scope) => store::lock(transaction, scope).await?,
             None => None,
@@ -279,7 +284,7 @@ impl<C: Command> Attempt<'_, C> {
         if C::ENDS_OWN_RIGHT
             && let Some(answer) = self.stored(transaction, now).await?
         {
-            return Ok(answer);
+            return Ok((answer, SeatCount::default()));
         }
         let organization = organization.filter(|found| scope::exists(found, now));
         let policy = store::policy_of(transaction, &self.app.policy, organization.as_ref()).await?;
@@ -288,7 +293,7 @@ impl<C: Command> Attempt<'_, C> {
         if !C::ENDS_OWN_RIGHT
             && let Some(answer) = self.stored(transaction, now).await?
         {
-            return Ok(answer);
+            return Ok((answer, SeatCount::default()));
         }
         if !C::ON_DELETED {
             organization.as_ref().map_or(Ok(()), not_deleted)?;
@@ -297,8 +302,8 @@ impl<C: Command> Attempt<'_, C> {
         let entry = Entry { transaction, author, policy, organization: organization.as_ref(), now, keep: self.keep };
         let mut unit = Unit::new(self.app, actor, entry)?;
         let answer = self.command.run(&mut unit).await?;
-        unit.finish(self.key, &answer).await?;
-        Ok(answer)
+        let seats = unit.finish(self.key, &answer).await?;
+        Ok((answer, seats))
     }
 
     /// The answer of the same request sent twice, which a call that waits for no organization's lock may have been refused
@@ -347,10 +352,13 @@ pub async fn undertake<D: Duty>(
     let place = Place { organization: Some(scope), answers_in: organization_id };
     let held = Held::begin(app, place).await?;
     match fulfil(app, scope, held.transaction()?, duty, patiently).await {
-        Ok(outcome) => {
+        Ok(fulfilled) => {
             held.commit().await?;
             app.feed.committed();
-            Ok(outcome)
+            Ok(fulfilled.map(|(outcome, seats)| {
+                app.metrics.moved(seats);
+                outcome
+            }))
         }
         Err(error) => {
             held.rollback().await;
@@ -365,7 +373,7 @@ async fn fulfil<D: Duty>(
     transaction: &DatabaseTransaction,
     duty: &D,
     patiently: bool,
-) -> Result<Option<D::Outcome>, Error> {
+) -> Result<Option<(D::Outcome, SeatCount)>, Error> {
     let organization = if patiently {
         store::lock(transaction, scope).await?
     } else {
@@ -379,8 +387,8 @@ async fn fulfil<D: Duty>(
     let entry = Entry { transaction, author, policy, organization: Some(&organization), now, keep: true };
     let mut unit = Unit::new(app, Itself, entry)?;
     let outcome = duty.run(&mut unit).await?;
-    unit.finish(None, &()).await?;
-    Ok(Some(outcome))
+    let seats = unit.finish(None, &()).await?;
+    Ok(Some((outcome, seats)))
 }
 
 fn not_deleted(organization: &organization::Model) -> Result<(), Error> {

@@ -53,6 +53,15 @@ pub struct Unit<'a, A> {
     keep: bool,
 }
 
+/// How many seats a change took, and how many it gave back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeatCount {
+    /// How many it took.
+    pub taken: u64,
+    /// How many it gave back.
+    pub given_back: u64,
+}
+
 /// A seat that was taken or given back.
 #[derive(Clone, Debug)]
 struct SeatMove {
@@ -266,16 +275,25 @@ impl<'a, A> Unit<'a, A> {
     }
 
     /// Writes the books and the events, and keeps the answer.
-    pub(super) async fn finish(mut self, key: Option<&RequestKey>, answer: &impl prost::Message) -> Result<(), Error> {
+    pub(super) async fn finish(
+        mut self,
+        key: Option<&RequestKey>,
+        answer: &impl prost::Message,
+    ) -> Result<SeatCount, Error> {
         self.note_full();
         self.close_books().await?;
         self.write_ledger().await?;
         let number = self.opening.last_event_number;
         log::append(self.transaction, self.scope, &self.author, number, &self.changes, self.now).await?;
-        match key {
-            Some(key) => key.store(self.transaction, answer, self.now).await,
-            None => Ok(()),
+        if let Some(key) = key {
+            key.store(self.transaction, answer, self.now).await?;
         }
+        let mut seats = SeatCount::default();
+        for one in &self.seat_moves {
+            seats.taken += u64::try_from(one.taken).unwrap_or_default();
+            seats.given_back += u64::try_from(-one.taken).unwrap_or_default();
+        }
+        Ok(seats)
     }
 
     /// Somebody has to know when the last free seat is taken, before the next invitation is refused.

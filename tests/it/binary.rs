@@ -317,7 +317,8 @@ async fn a_postgres_that_cannot_be_reached_says_why() {
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     for scheme in ["postgres", "postgresql"] {
         let url = format!("{scheme}://a:hunter2@{closed}/c");
-        refuses_to_start(&["--database-url", &url], &["could not connect to the database", "Connection refused"]).await;
+        let settings = ["--database-url", &url, "--database-wait-seconds", "0"];
+        refuses_to_start(&settings, &["could not connect to the database", "Connection refused"]).await;
     }
     let nowhere = postgres::server().url("no_such_database");
     refuses_to_start(&["--database-url", &nowhere], &["could not connect", "no_such_database"]).await;
@@ -430,7 +431,7 @@ async fn a_call_that_outlasts_the_drain_time_does_not_hold_up_the_end() {
         _ = ann.seats() => {}
     }
     server.stop().await;
-    server.logged("still under way at the end of the drain time").await;
+    server.logged("cut off what was left at the end of the drain time").await;
     held.rollback().await.expect("let go");
     database.close().await.expect("closed");
     home.end().await;

@@ -21,11 +21,15 @@ fn every_rpc_says_what_it_needs_and_the_gate_asks_for_just_that() {
     for method in methods() {
         let said = method.requires().unwrap_or_else(|| panic!("{} says nothing", method.name()));
         let permission = |number: i32| (number != 0).then(|| Permission::try_from(number).expect("a permission"));
+        let path = method.path();
+        let (service, name) = path.rsplit_once('/').expect("a path of two parts");
         let expected = Requirement {
+            rpc: (service.rsplit('.').next().expect("a name").to_owned().leak(), name.to_owned().leak()),
             permission: permission(said.permission),
             permission_for_others: permission(said.permission_for_others),
             user: said.user,
             service: said.service,
+            streams: method.streams(),
         };
         assert_eq!(requirement(&method.path()), Some(expected), "{}", method.name());
         assert!(said.permission != 0 || said.user || said.service, "{}: nobody could call it", method.name());

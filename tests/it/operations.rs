@@ -20,7 +20,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::harness::binary::{Home, Process, tenantry, until};
+use crate::harness::binary::{Home, Process, finished, tenantry, until};
 use crate::harness::person::{Person, answer};
 use crate::harness::postgres::Server;
 use crate::harness::refused::refused;
@@ -358,7 +358,7 @@ async fn a_call_ends_at_its_deadline_with_a_reason() {
         std::future::pending::<Result<http::Response<Body>, std::convert::Infallible>>()
     });
     let request = http::Request::post("/").header("grpc-timeout", "30m").body(()).expect("a request");
-    let answered = DeadlineLayer.layer(never).oneshot(request).await.expect("an answer");
+    let answered = DeadlineLayer::default().layer(never).oneshot(request).await.expect("an answer");
     let status = Status::from_header_map(answered.headers()).expect("a refusal");
     assert_eq!(refused(&status).is(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
 }
@@ -467,6 +467,73 @@ async fn answers(person: &Person) {
 
 /// Well below the 30 seconds that a statement may take.
 const PROMPT: Duration = Duration::from_secs(8);
+
+#[tokio::test]
+async fn a_server_that_starts_before_its_database_waits_for_it() {
+    let postgres = Server::start_private();
+    let name = postgres.create_database(None).await;
+    postgres.stop().await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut command = tenantry(directory.path());
+    command.env("TENANTRY_DATABASE_URL", postgres.url(&name)).env("TENANTRY_DATABASE_WAIT_SECONDS", "60");
+    let (mut server, ()) = tokio::join!(Process::start(command), async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        postgres.start().await;
+    });
+    assert!(server.log().iter().any(|line| line.contains("the database is not there yet")), "{:#?}", server.log());
+    Person::new(server.channel(), "ann").founds("Acme").await;
+    server.stop().await;
+}
+
+// === schemas of other versions
+
+database_tests! {
+    async fn a_version_serves_a_newer_schema_unless_that_has_taken_something_away(backend: Backend) {
+        let home = Home::new(backend).await;
+        Process::start(home.tenantry(&[])).await.stop().await;
+        let database = home.database().await;
+        let newer = "INSERT INTO tenantry_migration (version, description, success, checksum, execution_time) \
+                     VALUES (9999, 'of a newer version', true, 'x', 0)";
+        database.execute_unprepared(newer).await.expect("a newer version was here");
+        let mut server = Process::start(home.tenantry(&[])).await;
+        server.logged("the database has migrations of a newer version").await;
+        Person::new(server.channel(), "ann").founds("Acme").await;
+        server.stop().await;
+        database.execute_unprepared("UPDATE schema_floor SET oldest = 9999").await.expect("it took something away");
+        database.close().await.expect("closed");
+        let refused = finished(home.tenantry(&["--listen", "127.0.0.1:0"])).await;
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("serves versions from migration 9999 on"), "{said}");
+        home.end().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_serves_a_schema_needs_no_right_to_change_it() {
+    let home = Home::new(Backend::Postgres).await;
+    let mut migrating = home.tenantry(&[]);
+    migrating.arg("migrate");
+    assert!(finished(migrating).await.status.success());
+    let database = home.database().await;
+    let role = format!("reader_{}", std::process::id());
+    for statement in [
+        format!("CREATE ROLE {role} LOGIN"),
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC".to_owned(),
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"),
+        format!("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"),
+    ] {
+        database.execute_unprepared(&statement).await.expect("granted");
+    }
+    let mut command = home.tenantry(&[]);
+    command.env("TENANTRY_DATABASE_URL", home.url.replace("postgres://postgres@", &format!("postgres://{role}@")));
+    let mut server = Process::start(command).await;
+    Person::new(server.channel(), "ann").founds("Acme").await.invites(&["bob@example.com"], "member").await;
+    server.stop().await;
+    database.execute_unprepared(&format!("DROP OWNED BY {role}")).await.expect("dropped");
+    database.execute_unprepared(&format!("DROP ROLE {role}")).await.expect("dropped");
+    database.close().await.expect("closed");
+    home.end().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_goes_away_is_told_at_once_and_found_again() {

@@ -9,6 +9,7 @@ use super::{
     organization_id, role, single,
 };
 use crate::id::{ServiceName, UserId};
+use crate::pb::ErrorReason;
 
 pub(super) struct TrustedKeys<'a> {
     user_id: Option<&'a HeaderValue>,
@@ -43,8 +44,19 @@ impl<'a> TrustedKeys<'a> {
         keys.into_iter().find_map(|(key, value)| value.map(|_| key))
     }
 
-    pub(super) fn read(&self) -> Result<Caller, IdentityFault> {
-        let service = parsed(SERVICE, self.service, ServiceName::parse)?;
+    /// Who calls; `certified` is the service that the connection's certificate names, and for no other can it speak.
+    pub(super) fn read(&self, certified: Option<&ServiceName>) -> Result<Caller, IdentityFault> {
+        let said = parsed(SERVICE, self.service, ServiceName::parse)?;
+        if let (Some(said), Some(certified)) = (&said, certified)
+            && said != certified
+        {
+            return Err(IdentityFault {
+                reason: ErrorReason::MetadataNotTrusted,
+                message: format!("`{SERVICE}` names another service than the client's certificate; leave it out."),
+                key: Some(SERVICE.to_owned()),
+            });
+        }
+        let service = said.or_else(|| certified.cloned());
         let user_id = parsed(USER_ID, self.user_id, UserId::parse)?;
         match (user_id, service) {
             (Some(user_id), via) => self.user(user_id, via).map(Caller::User),
@@ -69,7 +81,7 @@ impl<'a> TrustedKeys<'a> {
     /// Without a user, only a service's name can stand, and only alone.
     fn alone(&self, service: Option<ServiceName>) -> Result<Caller, IdentityFault> {
         match (self.first(), service) {
-            (Some(SERVICE), Some(service)) => Ok(Caller::Service(service)),
+            (Some(SERVICE) | None, Some(service)) => Ok(Caller::Service(service)),
             (key, _) => {
                 Err(IdentityFault::malformed(key.unwrap_or(USER_ID), "describes a user; send `x-user-id` beside it"))
             }

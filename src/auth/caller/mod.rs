@@ -3,7 +3,9 @@
 //! The identity comes in one of two ways, never both:
 //! - `authorization: Bearer <token>`, believed when the token verifies ([`super::token`]);
 //! - `x-user-id`, `x-user-email`, `x-org-id`, `x-org-role` and `x-service`, believed only when the operator says that a
-//!   gateway sets them and that no client can.
+//!   gateway sets them and that no client can, or of a trusted service that its certificate names.
+//!
+//! A service whose certificate names it needs neither, when it calls under its own name.
 //!
 //! What is missing, repeated, mixed or unreadable is refused, with a message that says what to do. Nothing is guessed, and
 //! nothing falls back to a lesser identity.
@@ -17,6 +19,7 @@ mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -56,6 +59,17 @@ const BINARY_KEYS: [&str; 7] = [
     "x-user-address-bin",
 ];
 
+/// What proxies say of whom they call for.
+const FORWARDED: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-envoy-external-address",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
 const MAX_EMAIL_LEN: usize = 254;
 const MAX_ROLE_LEN: usize = 64;
 
@@ -90,7 +104,7 @@ pub struct OrganizationClaim {
     pub role: Option<String>,
 }
 
-/// Why a call has no identity that can be believed. The code is always UNAUTHENTICATED.
+/// Why a call has no identity that can be believed. The code is UNAUTHENTICATED or, while keys are looked at, UNAVAILABLE.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct IdentityFault {
@@ -102,20 +116,32 @@ pub struct IdentityFault {
     pub key: Option<String>,
 }
 
+/// Whether identity headers are believed of whoever can reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderTrust {
+    /// They are not.
+    Refused,
+    /// Nobody said so, but only this machine can reach the server: they are, unless the call came through a proxy.
+    Unforwarded,
+    /// A gateway, and nobody else, sets them.
+    Believed,
+}
+
 /// Reads callers from metadata.
 #[derive(Debug)]
 pub struct CallerReader {
     /// Verifies tokens; without it none is accepted.
-    pub verifier: Option<TokenVerifier>,
-    /// Whether a gateway, and nobody else, sets the identity headers.
-    pub trust_metadata: bool,
+    pub verifier: Option<Arc<TokenVerifier>>,
+    /// Whether identity headers are believed.
+    pub headers: HeaderTrust,
 }
 
 impl CallerReader {
     /// The address from which the user called whoever calls for them, as they say it: a trusted service, or a gateway.
     pub fn address(&self, headers: &HeaderMap, caller: &Caller) -> Result<Option<IpAddr>, IdentityFault> {
         let Some(said) = single(headers, USER_ADDRESS)? else { return Ok(None) };
-        let trusted = self.trust_metadata || matches!(caller, Caller::User(user) if user.via.is_some());
+        let trusted =
+            self.headers != HeaderTrust::Refused || matches!(caller, Caller::User(user) if user.via.is_some());
         if !trusted {
             let message =
                 format!("`{USER_ADDRESS}` is believed of a trusted service that acts for the user; leave it out");
@@ -128,19 +154,30 @@ impl CallerReader {
     }
 
     /// The caller that the metadata name at this time, and for how long from then on: for ever, by headers.
-    pub fn read(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<(Caller, Option<Duration>), IdentityFault> {
+    /// `certified` is the trusted service that the client's certificate names.
+    pub fn read(
+        &self,
+        headers: &HeaderMap,
+        certified: Option<&ServiceName>,
+        now: DateTime<Utc>,
+    ) -> Result<(Caller, Option<Duration>), IdentityFault> {
         if let Some(key) = BINARY_KEYS.into_iter().find(|key| headers.contains_key(*key)) {
             return Err(IdentityFault::malformed(key, "is not read; send the key without `-bin`"));
         }
         match (single(headers, AUTHORIZATION)?, TrustedKeys::find(headers)?) {
-            (None, None) => Err(self.nothing_sent()),
+            (None, None) => match certified {
+                Some(service) => Ok((Caller::Service(service.clone()), None)),
+                None => Err(self.nothing_sent()),
+            },
             (Some(_), Some(_)) => Err(IdentityFault {
                 reason: ErrorReason::IdentityAmbiguous,
                 message: "Both a token and identity headers were sent; send one of them.".to_owned(),
                 key: Some(AUTHORIZATION.to_owned()),
             }),
             (Some(authorization), None) => self.read_token(authorization, now),
-            (None, Some(keys)) if self.trust_metadata => keys.read().map(|caller| (caller, None)),
+            (None, Some(keys)) if certified.is_some() || self.believes(headers)? => {
+                keys.read(certified).map(|caller| (caller, None))
+            }
             (None, Some(keys)) => Err(IdentityFault {
                 reason: ErrorReason::MetadataNotTrusted,
                 message: "This server does not trust identity headers; send `authorization: Bearer <token>`."
@@ -150,8 +187,25 @@ impl CallerReader {
         }
     }
 
+    /// Whether identity headers are believed of whoever sends this call.
+    fn believes(&self, headers: &HeaderMap) -> Result<bool, IdentityFault> {
+        match (self.headers, FORWARDED.into_iter().find(|key| headers.contains_key(*key))) {
+            (HeaderTrust::Refused, _) => Ok(false),
+            (HeaderTrust::Believed, _) | (HeaderTrust::Unforwarded, None) => Ok(true),
+            // Something on this machine lets others in, and nobody has said that it sets the headers.
+            (HeaderTrust::Unforwarded, Some(key)) => Err(IdentityFault {
+                reason: ErrorReason::MetadataNotTrusted,
+                message: format!(
+                    "The call came through a proxy (`{key}`), and nobody told this server that it sets the identity headers: \
+                     TENANTRY_TRUST_METADATA does."
+                ),
+                key: Some(key.to_owned()),
+            }),
+        }
+    }
+
     fn nothing_sent(&self) -> IdentityFault {
-        let ways = match (self.verifier.is_some(), self.trust_metadata) {
+        let ways = match (self.verifier.is_some(), self.headers != HeaderTrust::Refused) {
             (true, false) => "`authorization: Bearer <token>`",
             (false, true) => "`x-user-id` or `x-service`",
             _ => "`authorization: Bearer <token>`, or `x-user-id` or `x-service`",
@@ -262,6 +316,11 @@ impl From<TokenFault> for IdentityFault {
             TokenFault::Invalid(detail) => return Self::token(&format!("The token is not accepted: {detail}.")),
             TokenFault::Expired => "The token has expired; get a new one.",
             TokenFault::NotYetValid => "The token is not valid yet; wait, or set the clock of its issuer right.",
+            TokenFault::KeysUnknown => {
+                let message =
+                    "The token names a key that this server does not know yet; the key set is being looked at.";
+                return Self { reason: ErrorReason::KeysUnavailable, ..Self::token(message) };
+            }
         };
         Self { reason: ErrorReason::TokenExpired, ..Self::token(message) }
     }

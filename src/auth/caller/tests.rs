@@ -17,7 +17,8 @@ const ORG: &str = "0198c1d2-7b7e-7cc3-98c4-dc0c0c07398f";
 
 fn reader(tokens: bool, trust_metadata: bool) -> CallerReader {
     let settings = TokenSettings { secret: Some(SECRET.to_vec()), ..TokenSettings::default() };
-    CallerReader { verifier: tokens.then(|| TokenVerifier::new(&settings).unwrap()), trust_metadata }
+    let headers = if trust_metadata { HeaderTrust::Believed } else { HeaderTrust::Refused };
+    CallerReader { verifier: tokens.then(|| Arc::new(TokenVerifier::new(&settings).unwrap())), headers }
 }
 
 fn read_with(reader: &CallerReader, headers: &[(&str, &[u8])]) -> Result<Caller, IdentityFault> {
@@ -25,7 +26,7 @@ fn read_with(reader: &CallerReader, headers: &[(&str, &[u8])]) -> Result<Caller,
     for (key, value) in headers {
         map.append(HeaderName::from_bytes(key.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap());
     }
-    reader.read(&map, now()).map(|(caller, _)| caller)
+    reader.read(&map, None, now()).map(|(caller, _)| caller)
 }
 
 fn read(headers: &[(&str, &str)]) -> Result<Caller, IdentityFault> {
@@ -318,7 +319,7 @@ proptest! {
                 map.append(HeaderName::from_bytes(key.as_bytes()).unwrap(), value);
             }
         }
-        let result = reader(tokens, trust).read(&map, now());
+        let result = reader(tokens, trust).read(&map, None, now());
         // Nobody can sign here, so an accepted caller came from headers that are trusted.
         prop_assert!(result.is_err() || trust);
     }

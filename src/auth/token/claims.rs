@@ -11,9 +11,6 @@ use serde_json::Value;
 
 use super::TokenFault;
 
-/// How far the clocks of the issuer and of this server may differ.
-const LEEWAY: TimeDelta = TimeDelta::seconds(30);
-
 /// The scope that makes a token one of a trusted service.
 const PLATFORM_SCOPE: &str = "platform";
 
@@ -102,8 +99,8 @@ fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>
 }
 
 impl Payload {
-    pub(super) fn check_times(&self, now: DateTime<Utc>) -> Result<(), TokenFault> {
-        let (now, leeway) = (now.timestamp(), LEEWAY.num_seconds());
+    pub(super) fn check_times(&self, now: DateTime<Utc>, leeway: TimeDelta) -> Result<(), TokenFault> {
+        let (now, leeway) = (now.timestamp(), leeway.num_seconds());
         let expires = expiry(self.exp.as_ref())?;
         let starts = time(self.nbf.as_ref(), "nbf")?;
         let issued = time(self.iat.as_ref(), "iat")?;

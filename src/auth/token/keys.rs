@@ -47,6 +47,7 @@ pub(super) struct Key {
     pub(super) material: DecodingKey,
 }
 
+#[derive(Default)]
 pub(super) struct KeySet(Vec<Key>);
 
 /// The members of a JSON Web Key that matter here.
@@ -102,6 +103,23 @@ impl KeySet {
             (None, [only]) => Ok(only),
             (None, _) => Err("it has no kid, and this server has several keys"),
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn has_same_names(&self, other: &Self) -> bool {
+        self.names().eq(other.names())
+    }
+
+    /// Refuses a set with a secret in it: one that others read too is none.
+    pub(super) fn refuse_secrets(&self) -> Result<(), JwksFault> {
+        let secret = self.0.iter().find(|key| key.algorithm == Algorithm::HS256);
+        secret.map_or(Ok(()), |key| {
+            let fault = "it is a secret, and the key set is published: whoever reads it could sign";
+            Err(JwksFault::Key { key: key.name.clone(), fault })
+        })
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = (&str, Algorithm)> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod billing;
 pub(crate) mod binary;
+pub(crate) mod certificates;
 pub(crate) mod chance;
 pub(crate) mod domains;
 pub(crate) mod finance;

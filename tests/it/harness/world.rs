@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use tempfile::TempDir;
 use tenantry::app::App;
-use tenantry::auth::caller::CallerReader;
+use tenantry::auth::caller::{CallerReader, HeaderTrust};
 use tenantry::auth::layer::Gate;
 use tenantry::auth::policy::RolePolicy;
 use tenantry::auth::token::{TokenSettings, TokenVerifier};
@@ -17,13 +17,16 @@ use tenantry::billing::provider::Provider;
 use tenantry::clock::{Clock, ManualClock};
 use tenantry::config::MailSettings;
 use tenantry::database::{Database, DatabaseSettings};
+use tenantry::deadline::DeadlineLayer;
 use tenantry::delivery::webhook::{self, Webhooks as Posted};
 use tenantry::deployment;
 use tenantry::dns::{Dns, Source};
 use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
 use tenantry::metrics::Metrics;
+use tenantry::overload::{self, Overload};
 use tenantry::server::{self, Parts, Webhooks};
+use tenantry::transport::{self, tls, tls::Tls};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +59,14 @@ pub(crate) struct Setup {
     pub(crate) webhooks: webhook::Settings,
     /// Who is asked for TXT records; the zone file that [`World::sets_txt`] writes when absent.
     pub(crate) dns: Option<Dns>,
+    /// What is taken on at a time.
+    pub(crate) overload: overload::Limits,
+    /// What connections may cost.
+    pub(crate) limits: transport::Limits,
+    /// How long calls may take.
+    pub(crate) deadline: DeadlineLayer,
+    /// Where certificates are, and which clients are which services; no TLS when absent.
+    pub(crate) tls: Option<(tls::Files, Vec<tls::NamedService>)>,
 }
 
 impl Default for Setup {
@@ -71,6 +82,10 @@ impl Default for Setup {
             mail: None,
             webhooks: webhook::Settings::default(),
             dns: None,
+            overload: overload::Limits::default(),
+            limits: transport::Limits::default(),
+            deadline: DeadlineLayer::default(),
+            tls: None,
         }
     }
 }
@@ -98,6 +113,7 @@ pub(crate) struct RunningServer {
     pub(crate) metrics_address: std::net::SocketAddr,
     pub(crate) channel: Channel,
     pub(crate) app: Arc<App>,
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<anyhow::Result<()>>,
 }
@@ -156,8 +172,16 @@ impl World {
         };
         let clock = Clock::Manual(self.clock.clone());
         let verifier = self.setup.tokens.as_ref().map(|tokens| TokenVerifier::new(tokens).expect("sound token keys"));
-        let callers = CallerReader { verifier, trust_metadata: self.setup.trust_metadata };
-        let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone() };
+        let headers = if self.setup.trust_metadata { HeaderTrust::Believed } else { HeaderTrust::Refused };
+        let callers = CallerReader { verifier: verifier.map(Arc::new), headers };
+        let keys = self.setup.tokens.as_ref().and_then(|tokens| tokens.jwks.clone());
+        let metrics = Metrics::default();
+        let tls = self.setup.tls.as_ref().map(|(files, services)| {
+            let tls = Tls::open(files.clone(), services, metrics.tls.clone()).expect("sound certificates");
+            Arc::new(tls)
+        });
+        let overload = Arc::new(Overload::new(&self.setup.overload, metrics.overload.clone()));
+        let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone(), overload: Arc::clone(&overload) };
         let app = Arc::new(App {
             database,
             lanes: Lanes::default(),
@@ -170,7 +194,8 @@ impl World {
             event_lifetime: self.setup.event_lifetime,
             mail: self.setup.mail.as_ref().map(|mail| mail.open().expect("sound settings").expect("e-mail")),
             webhooks: Posted::open(&self.setup.webhooks).expect("sound settings"),
-            metrics: Metrics::default(),
+            metrics,
+            overload,
             feed: Feed::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -187,12 +212,25 @@ impl World {
         let metrics = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let metrics_address = metrics.local_addr().expect("an address");
         let (reflection, drain, metrics) = (true, Duration::from_secs(20), Some(metrics));
-        let parts = Parts { app: Arc::clone(&app), gate, reflection, drain, webhooks, metrics };
+        let parts = Parts {
+            app: Arc::clone(&app),
+            gate,
+            reflection,
+            drain,
+            webhooks,
+            metrics,
+            health: None,
+            tls: tls.clone(),
+            limits: self.setup.limits.clone(),
+            deadline: self.setup.deadline,
+            keys: keys.map(|keys| (keys, None)),
+        };
         let task = tokio::spawn(server::serve(listener, parts, stop.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
         // What it does at its start would else come upon what the test has only begun.
         until("the worker has begun", async || app.metrics.worker_sweeps.get() > 0).await;
-        self.servers.push(RunningServer { address, webhook_address, metrics_address, channel, app, stop, task });
+        let server = RunningServer { address, webhook_address, metrics_address, channel, app, tls, stop, task };
+        self.servers.push(server);
     }
 
     /// The file in which the domain name system of this world stands.

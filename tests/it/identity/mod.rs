@@ -1,6 +1,7 @@
 //! Who calls: identity headers, signed tokens, trusted services, and those who are nobody.
 
 mod headers;
+mod keys;
 mod paths;
 mod services;
 mod tokens;

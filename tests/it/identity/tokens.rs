@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use ring::hmac;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
+use tenantry::auth::token::source::Source;
 use tenantry::auth::token::{MintedClaims, TokenSettings, mint};
 use tenantry::pb;
 use tonic::Code;
@@ -278,7 +279,7 @@ database_tests! {
         let public = pair.public_key().as_ref().to_vec();
         let jwks = json!({ "keys": [{ "kid": "one", "kty": "OKP", "crv": "Ed25519", "x": encode(&public) }] });
         std::fs::write(&path, jwks.to_string()).expect("the keys can be written");
-        let jwks = Some(path.display().to_string());
+        let jwks = Some(Source::File(path.clone()));
         let tokens = Some(TokenSettings { jwks, audience: Some("tenantry".into()), ..TokenSettings::default() });
         let world = World::with(backend, Setup { tokens, trust_metadata: false, ..Setup::default() }).await;
         let by_pair = |pair: &Ed25519KeyPair, kid: &str| {

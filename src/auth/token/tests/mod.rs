@@ -24,7 +24,7 @@ fn ann() -> Value {
 }
 
 fn verifier_of(keys: &[Value]) -> TokenVerifier {
-    TokenVerifier::from_jwks(&json!({ "keys": keys }).to_string(), None, None).unwrap()
+    TokenVerifier::of_keys(KeySet::parse(&json!({ "keys": keys }).to_string()).unwrap(), None, None)
 }
 
 fn of_secret() -> TokenVerifier {
@@ -172,7 +172,7 @@ fn a_minted_token_verifies_until_its_end() {
         secret: Some(SECRET.to_vec()),
         issuer: Some("dev".into()),
         audience: Some("tenantry".into()),
-        jwks: None,
+        ..TokenSettings::default()
     };
     let verifier = TokenVerifier::new(&settings).unwrap();
     let read = verifier.verify(&token, now()).unwrap();

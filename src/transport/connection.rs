@@ -1,0 +1,383 @@
+//! One connection, from its first byte to its end.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt as _};
+
+use super::{Limits, Peer, Transport, at};
+use crate::auth::permission::requirement;
+
+/// What an HTTP/2 client says first (RFC 9113 section 3.4).
+const PREFACE: u64 = 24;
+
+/// How many bytes a client may send ahead of what is read, in one call and in all of a connection. A request is rarely longer than a
+/// few hundred bytes.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// The largest headers that are taken, as RFC 9113 section 6.5.2 counts them: a token has at most 8 KiB.
+const LARGEST_HEADERS: u32 = 16 * 1024;
+
+/// How many bytes of an answer wait in a connection.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How many resets by a client, and how many by faults of it, may wait for each other before the connection is ended: a
+/// client that opens calls to give them up at once (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+const FAULTY_STREAMS: usize = 100;
+
+/// How long an answer may wait to be taken, and how often that is looked at. What waits is memory; a stream is not meant, for it holds
+/// no more than a message.
+const ANSWER_WAITS: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// In what pieces an answer is handed to HTTP/2, which keeps what it has: what it has not can be seen to wait.
+const PIECE: usize = 16 * 1024;
+
+/// What is known of a connection while it lasts.
+#[derive(Debug)]
+struct Activity {
+    since: Instant,
+    read: AtomicU64,
+    under_way: AtomicUsize,
+    /// When the last call ended, in milliseconds after `since`.
+    ended: AtomicU64,
+    /// How many there were.
+    calls: AtomicU64,
+    /// Since when answers wait to be taken, by the number of their call.
+    waiting: Mutex<BTreeMap<u64, Instant>>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            read: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an answer waits for longer than it should.
+    fn is_stuck(&self) -> bool {
+        self.waiting().values().any(|since| since.elapsed() > ANSWER_WAITS)
+    }
+
+    /// When it will have been idle for so long, unless a call comes.
+    fn idle_at(&self, idle: Duration) -> Instant {
+        let since = match self.under_way.load(Ordering::Acquire) {
+            0 => self.since + Duration::from_millis(self.ended.load(Ordering::Acquire)),
+            _ => Instant::now(),
+        };
+        since + idle
+    }
+}
+
+/// A call, until its answer was taken or it was given up.
+#[derive(Debug)]
+struct UnderWay {
+    activity: Arc<Activity>,
+    number: u64,
+}
+
+impl UnderWay {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.under_way.fetch_add(1, Ordering::AcqRel);
+        let number = activity.calls.fetch_add(1, Ordering::AcqRel);
+        Self { activity: Arc::clone(activity), number }
+    }
+
+    /// The answer is there, and waits to be taken.
+    fn answered(&self) {
+        self.activity.waiting().insert(self.number, Instant::now());
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.activity.waiting().remove(&self.number);
+        let after = u64::try_from(self.activity.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.activity.ended.fetch_max(after, Ordering::AcqRel);
+        self.activity.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve<S, B>(transport: &Transport<S>, stream: TcpStream, address: IpAddr, stop: &CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // An answer is written in two pieces: without this, the second waits for the acknowledgement of the first, 40 ms.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it was looked at");
+        return;
+    }
+    let Some(tls) = &transport.tls else {
+        return speak(transport, stream, Peer { address, service: None }, stop, None).await;
+    };
+    let (acceptor, retired) = tls.acceptor();
+    match tokio::time::timeout(transport.limits.handshake, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let service = tls.service_of(stream.get_ref().1);
+            speak(transport, stream, Peer { address, service }, stop, Some(retired)).await;
+        }
+        Ok(Err(error)) => {
+            transport.meter.failed.inc();
+            tracing::debug!(%error, %address, "no TLS");
+        }
+        Err(_) => {
+            transport.meter.failed.inc();
+            tracing::debug!(%address, "no TLS in time");
+        }
+    }
+}
+
+async fn speak<S, B, I>(
+    transport: &Transport<S>,
+    stream: I,
+    peer: Peer,
+    stop: &CancellationToken,
+    retired: Option<CancellationToken>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (activity, limits) = (Arc::new(Activity::new()), &transport.limits);
+    let address = peer.address;
+    let answering = {
+        let (service, activity) = (transport.service.clone(), Arc::clone(&activity));
+        service_fn(move |mut request: Request<Incoming>| {
+            let under_way = UnderWay::begin(&activity);
+            let streams = streams(request.uri().path());
+            request.extensions_mut().insert(peer.clone());
+            let answering = service.clone().oneshot(request);
+            async move {
+                let answered = answering.await?;
+                if !streams {
+                    under_way.answered();
+                }
+                Ok::<_, Infallible>(answered.map(|inner| Answer { inner, rest: None, under_way }))
+            }
+        })
+    };
+    let counted = Counted { inner: stream, activity: Arc::clone(&activity) };
+    let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(counted), answering));
+    let retired = async {
+        match &retired {
+            Some(retired) => retired.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut retired = pin!(retired);
+    let opened = Instant::now();
+    let (mut greeted, mut aged, mut idle) =
+        (Some(opened + limits.handshake), Some(opened + jittered(limits.age)), Some(opened + limits.idle));
+    // Once it is told to leave: when it is cut off.
+    let (mut leaving, mut over) = (false, None);
+    let mut looked = Some(opened + LOOK_AGAIN);
+    loop {
+        let leave = tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    if activity.calls.load(Ordering::Acquire) == 0 {
+                        transport.meter.failed.inc();
+                    }
+                    tracing::debug!(error = &error as &dyn std::error::Error, %address, "a connection broke");
+                }
+                return;
+            }
+            () = at(greeted) => {
+                greeted = None;
+                if activity.read.load(Ordering::Acquire) < PREFACE {
+                    transport.meter.failed.inc();
+                    tracing::debug!(%address, "a connection on which nothing was said");
+                    return;
+                }
+                false
+            }
+            () = at(over) => {
+                tracing::debug!(%address, "cut off a connection that did not leave");
+                return;
+            }
+            () = at(looked) => {
+                if leaving && activity.idle_at(LOOK_AGAIN) <= Instant::now() {
+                    tracing::debug!(%address, "cut off a connection that did not leave and has no calls");
+                    return;
+                }
+                if activity.is_stuck() {
+                    transport.meter.stuck.inc();
+                    tracing::info!(%address, "cut off a connection that does not take its answers");
+                    return;
+                }
+                looked = Some(Instant::now() + LOOK_AGAIN);
+                false
+            }
+            () = at(idle) => {
+                let next = activity.idle_at(limits.idle);
+                let is_idle = next <= Instant::now();
+                idle = (!is_idle).then_some(next);
+                is_idle
+            }
+            () = at(aged) => {
+                aged = None;
+                true
+            }
+            () = retired.as_mut(), if !leaving => true,
+            () = stop.cancelled(), if !leaving => true,
+        };
+        if leave && !leaving {
+            leaving = true;
+            (aged, idle, over) = (None, None, Some(Instant::now() + limits.grace));
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(LARGEST_HEADERS)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(FAULTY_STREAMS)
+        .keep_alive_interval(limits.keep_alive)
+        .keep_alive_timeout(limits.keep_alive_timeout);
+    builder
+}
+
+/// Whether the answer of the method at this path is a stream; so it may be of what is not ours.
+fn streams(path: &str) -> bool {
+    requirement(path).is_none_or(|requirement| requirement.streams)
+}
+
+/// Give or take a tenth, so that connections that came together do not leave together.
+fn jittered(time: Duration) -> Duration {
+    // The one source of chance in the standard library: each state has keys of its own.
+    let chance = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
+    time.mul_f64(0.9 + f64::from(chance) / f64::from(u32::MAX) / 5.0)
+}
+
+pin_project! {
+    /// An answer, in pieces.
+    struct Answer<B> {
+        #[pin]
+        inner: B,
+        rest: Option<Bytes>,
+        under_way: UnderWay,
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Answer<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let mut data = match this.rest.take() {
+            Some(rest) => rest,
+            None => match ready!(this.inner.poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                ended => return Poll::Ready(ended),
+            },
+        };
+        let piece = data.split_to(PIECE.min(data.len()));
+        *this.rest = Some(data).filter(|rest| !rest.is_empty());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // What is left is what it was, less what was read; so exact nobody needs it to be.
+        if self.rest.is_none() { self.inner.size_hint() } else { SizeHint::default() }
+    }
+}
+
+pin_project! {
+    /// A stream of bytes of which those that come in are counted.
+    struct Counted<I> {
+        #[pin]
+        inner: I,
+        activity: Arc<Activity>,
+    }
+}
+
+impl<I: AsyncRead> AsyncRead for Counted<I> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let this = self.project();
+        let before = into.filled().len();
+        let read = this.inner.poll_read(context, into);
+        let came = u64::try_from(into.filled().len() - before).unwrap_or(u64::MAX);
+        this.activity.read.fetch_add(came, Ordering::AcqRel);
+        read
+    }
+}
+
+impl<I: AsyncWrite> AsyncWrite for Counted<I> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.project().inner.poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.project().inner.poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.project().inner.poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        self.project().inner.poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
