@@ -21,7 +21,7 @@ use crate::overload::Overload;
 #[derive(Debug)]
 pub struct App {
     /// The database.
-    pub database: Database,
+    pub database: Arc<Database>,
     /// Where the changes of an organization wait for one another.
     pub lanes: Lanes,
     /// The time.

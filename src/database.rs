@@ -14,7 +14,7 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
-    SqliteTransactionMode, SqlxError, TransactionOptions, TransactionTrait,
+    SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait,
 };
 
 use crate::migration::MigrationError;
@@ -235,6 +235,19 @@ impl Database {
     /// Asks for a sign of life.
     pub async fn ping(&self) -> Result<(), DbErr> {
         self.probe.execute_unprepared("SELECT 1").await.map(|_| ())
+    }
+
+    /// Ends what the transaction of this name is waiting for or doing. Says whether that is done. Its connection must not be given back
+    /// before: on it somebody else's work would be ended.
+    pub async fn interrupt(&self, name: &str) -> Result<bool, DbErr> {
+        let backend = self.probe.get_database_backend();
+        if backend != DbBackend::Postgres {
+            // Whoever waits on SQLite waits in this process, and has left with the call.
+            return Ok(true);
+        }
+        let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND usename = current_user";
+        let found = self.probe.query_one_raw(Statement::from_sql_and_values(backend, sql, [name.into()])).await?;
+        Ok(found.is_some())
     }
 
     /// Listens to what is notified on a channel, by a connection of its own; nothing where the database notifies nobody.

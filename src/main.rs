@@ -118,7 +118,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
     let invitation_lifetime = settings.invitation_lifetime();
     let (lanes, dns) = (Lanes::default(), settings.dns.clone());
     let app = Arc::new(App {
-        database,
+        database: Arc::new(database),
         lanes,
         clock,
         policy,

@@ -113,7 +113,7 @@ async fn release(app: &App) -> Result<bool, Error> {
     let _turn = app.lanes.turn(organization_id).await;
     let transaction = app.database.begin().await?;
     let scope = Scope::of_newcomer(organization_id);
-    if let Some(organization) = entry::lock(&transaction, scope).await? {
+    if let Some(organization) = entry::lock(&transaction, scope, None).await? {
         entry::release_some(&transaction, &organization, app.clock.now(), ROWS_AT_ONCE).await?;
     }
     transaction.commit().await?;

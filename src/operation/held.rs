@@ -1,20 +1,31 @@
 //! A transaction and the turn in which it was begun, which end together.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::Place;
 use crate::app::App;
+use crate::clock::Clock;
+use crate::database::Database;
 use crate::error::Error;
+use crate::id;
 use crate::lanes::Turn;
 
 /// How long a call waits for its turn: a line that is longer than that is more than the organization can be served.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// How often, and how far apart, a transaction that is given up is looked for.
+const LOOKS: usize = 2;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
 /// A transaction that is under way.
 #[derive(Debug)]
 pub(super) struct Held {
+    database: Arc<Database>,
+    /// What the transaction is called once it waits for the organization's lock.
+    name: String,
     transaction: Option<DatabaseTransaction>,
     turn: Option<Turn>,
 }
@@ -32,12 +43,18 @@ impl Held {
         };
         let transaction = app.database.begin().await?;
         app.metrics.transaction_wait.observe(waiting.elapsed().as_secs_f64());
-        Ok(Self { transaction: Some(transaction), turn })
+        let name = format!("tenantry {}", id::new(Clock::System.now()));
+        Ok(Self { database: Arc::clone(&app.database), name, transaction: Some(transaction), turn })
     }
 
     /// The transaction, until it has ended.
     pub(super) fn transaction(&self) -> Result<&DatabaseTransaction, Error> {
         self.transaction.as_ref().ok_or(Error::defect("a transaction that has ended"))
+    }
+
+    /// What the transaction is to be called.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) async fn commit(mut self) -> Result<(), DbErr> {
@@ -61,13 +78,30 @@ async fn undo(transaction: DatabaseTransaction) {
     }
 }
 
+/// Ends what a transaction is waiting for. Its statement may not have reached the database yet; then it is looked for once more. If it is
+/// not found, its wait ends by the time-out of locks.
+async fn interrupt(database: &Database, name: &str) {
+    for _ in 0..LOOKS {
+        match database.interrupt(name).await {
+            Ok(false) => tokio::time::sleep(BETWEEN_LOOKS).await,
+            Ok(true) => return,
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a transaction was not interrupted");
+                return;
+            }
+        }
+    }
+}
+
 impl Drop for Held {
-    /// A call that is given up may still be waiting for the organization's lock, with its connection. Its turn ends when that
-    /// is over: else the next one would wait with another connection, and the one after it, until there are none.
+    /// A call that is given up may still be waiting for the organization's lock, with its connection. That wait is ended; and its turn
+    /// only then: else the next one would wait with another connection, and the one after it, until there are none.
     fn drop(&mut self) {
         let (transaction, turn) = (self.transaction.take(), self.turn.take());
         if let (Some(transaction), Ok(runtime)) = (transaction, tokio::runtime::Handle::try_current()) {
+            let (database, name) = (Arc::clone(&self.database), std::mem::take(&mut self.name));
             runtime.spawn(async move {
+                interrupt(&database, &name).await;
                 undo(transaction).await;
                 drop(turn);
             });

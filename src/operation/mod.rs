@@ -258,7 +258,7 @@ struct Attempt<'a, C> {
 impl<C: Command> Attempt<'_, C> {
     async fn run(&self) -> Result<C::Response, Error> {
         let held = Held::begin(self.app, self.place).await?;
-        let worked = self.work(held.transaction()?).await;
+        let worked = self.work(held.transaction()?, held.name()).await;
         match worked {
             Ok((answer, seats)) if self.keep => {
                 held.commit().await?;
@@ -274,9 +274,9 @@ impl<C: Command> Attempt<'_, C> {
         }
     }
 
-    async fn work(&self, transaction: &DatabaseTransaction) -> Result<(C::Response, SeatCount), Error> {
+    async fn work(&self, transaction: &DatabaseTransaction, name: &str) -> Result<(C::Response, SeatCount), Error> {
         let organization = match self.place.organization {
-            Some(scope) => store::lock(transaction, scope).await?,
+            Some(scope) => store::lock(transaction, scope, Some(name)).await?,
             None => None,
         };
         // Read under the lock, so that the times of an organization's events follow their order.
@@ -375,7 +375,7 @@ async fn fulfil<D: Duty>(
     patiently: bool,
 ) -> Result<Option<(D::Outcome, SeatCount)>, Error> {
     let organization = if patiently {
-        store::lock(transaction, scope).await?
+        store::lock(transaction, scope, None).await?
     } else {
         store::lock_unless_held(transaction, scope).await?
     };

@@ -364,6 +364,43 @@ async fn a_call_ends_at_its_deadline_with_a_reason() {
 }
 
 /// Every call that is given up while it waits for the lock still holds its connection for a while.
+#[tokio::test]
+async fn a_call_that_is_given_up_waits_for_no_lock_any_more() {
+    let world = World::new(Backend::Postgres).await;
+    let ann = world.person("ann").founds("Acme").await;
+    let database = world.database().await;
+    let held = holding(&database).await;
+    let watching = world.database().await;
+    let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let named = format!("{waiting} AND application_name LIKE 'tenantry %'");
+    for number in 0..10 {
+        let email = format!("p{number}@example.com");
+        let mut hurried = ann.clone();
+        // It gives up by its deadline, or because its client goes away.
+        if number % 2 == 0 {
+            hurried.identity.0.push(("grpc-timeout", "300m".to_owned()));
+        }
+        let request = invitation(&ann, &email);
+        let inviting = tokio::spawn(async move { hurried.members().invite_members(request).await });
+        until("it waits, under a name of its own", async || rows(&watching, &named).await == 1).await;
+        if number % 2 == 0 {
+            inviting.await.expect("no panic").expect_err("its time is over");
+        } else {
+            inviting.abort();
+        }
+        let given_up = Instant::now();
+        until("it waits no more", async || rows(&watching, waiting).await == 0).await;
+        // The time-out of locks is four seconds.
+        assert!(given_up.elapsed() < Duration::from_secs(2), "it took {:?}", given_up.elapsed());
+    }
+    held.rollback().await.expect("let go");
+    assert_eq!(ann.seats().await, "1 / 4 seats", "nothing came of any");
+    assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
+    database.close().await.expect("closed");
+    watching.close().await.expect("closed");
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_a_busy_organization_that_are_given_up_take_no_connections_from_the_others() {
     let home = Home::new(Backend::Postgres).await;

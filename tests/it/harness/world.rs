@@ -183,7 +183,7 @@ impl World {
         let overload = Arc::new(Overload::new(&self.setup.overload, metrics.overload.clone()));
         let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone(), overload: Arc::clone(&overload) };
         let app = Arc::new(App {
-            database,
+            database: Arc::new(database),
             lanes: Lanes::default(),
             clock,
             policy,
