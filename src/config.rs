@@ -168,6 +168,13 @@ pub struct Serve {
     /// The address on which Prometheus reads the metrics, as GET /metrics by HTTP/1.1; nowhere when absent.
     #[arg(long, env = "TENANTRY_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
+    /// The collector that spans are sent to, by OTLP over gRPC: http://localhost:4317; nobody when absent. Whoever calls may bring the trace that
+    /// the call is part of (traceparent), and webhooks carry it on.
+    #[arg(long, env = "TENANTRY_OTLP", value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Which share of the calls is traced whose caller has not decided, from 0 to 1.
+    #[arg(long, env = "TENANTRY_TRACE_SHARE", default_value_t = 0.1, value_parser = share)]
+    pub trace_share: f64,
     /// What is logged: a level, or a filter as tracing-subscriber's EnvFilter reads it.
     #[arg(long, env = "TENANTRY_LOG", default_value = "info")]
     pub log: String,
@@ -418,6 +425,10 @@ impl std::fmt::Debug for MailSettings {
             .field("mail_templates", &self.mail_templates)
             .finish()
     }
+}
+
+fn share(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("must be from 0 to 1")
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, &'static str> {

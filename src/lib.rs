@@ -58,6 +58,7 @@ pub mod sql;
 pub mod telemetry;
 pub mod testing;
 pub mod text;
+pub mod trace;
 pub mod transfer;
 pub mod transport;
 pub mod worker;

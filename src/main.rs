@@ -25,6 +25,7 @@ use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
 use tenantry::metrics::Metrics;
 use tenantry::overload::Overload;
+use tenantry::trace::Spans;
 use tenantry::transfer::TransferError;
 use tenantry::transfer::export::Output;
 use tenantry::transfer::faults::{Faults, TOLD};
@@ -69,7 +70,8 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 async fn serve(settings: Serve) -> anyhow::Result<()> {
-    telemetry::init(&settings.log, settings.log_format)?;
+    let spans = settings.otlp.as_deref().map(|url| Spans::begin(url, settings.trace_share)).transpose()?;
+    telemetry::init(&settings.log, settings.log_format, spans.as_ref())?;
     let metrics = Metrics::default();
     let tls = settings.tls.open(metrics.tls.clone())?.map(Arc::new);
     let Callers { reader: callers, keys, is_exposed } =
@@ -146,7 +148,11 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         deadline: settings.limits.deadline(),
         keys,
     };
-    server::serve(listener, parts, stop_on_signal()?).await
+    let served = server::serve(listener, parts, stop_on_signal()?).await;
+    if let Some(spans) = spans {
+        spans.end().await;
+    }
+    served
 }
 
 /// Looks at the keys of tokens before anybody calls. Where they cannot be had, the server starts and is not ready until they are.

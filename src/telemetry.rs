@@ -15,14 +15,18 @@ use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::Span;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Span};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::app::App;
 use crate::auth::permission::requirement;
 use crate::error::reason_of;
 use crate::id;
 use crate::metrics::{ReasonLabels, RpcLabels};
+use crate::trace::{self, Call, Spans};
 
 /// The key under which a call may bring its own id, and under which every answer tells it.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,23 +46,31 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error.
+/// Starts logging to standard error, and sending spans if there is somebody to send them to.
 ///
 /// # Errors
 ///
 /// When the filter is not one, or logging was started before.
-pub fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+pub fn init(filter: &str, format: LogFormat, spans: Option<&Spans>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("the log filter `{filter}` is not one"))?;
     // The ORM's spans tell the URL of the database with its password, to whoever asks for everything.
     let filter = filter.add_directive("sea_orm=off".parse()?);
     // PostgreSQL notices that tables are there already, at every start.
     let filter = filter.add_directive("sqlx::postgres::notice=warn".parse()?);
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
-    }
-    .map_err(|error| anyhow::anyhow!(error))
+    // Of a call the log has a span of its own.
+    let filter = filter.add_directive(format!("{}=off", trace::TARGET).parse()?);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    let spans = spans.map(|spans| {
+        // Of our own code alone: what libraries do inside would tell what they are given.
+        let own = Targets::new().with_target("tenantry", Level::INFO).with_target(module_path!(), LevelFilter::OFF);
+        tracing_opentelemetry::layer().with_tracer(spans.tracer()).with_filter(own)
+    });
+    tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init()?;
+    Ok(())
 }
 
 /// Gives every call an id and a span, logs a line at its end, however it ends, and measures it.
@@ -95,10 +107,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let request_id = request_id(request.headers());
+        let call = Call::begin(request.uri().path(), &request_id, request.headers());
         let span = tracing::info_span!(
+            parent: &call.span,
             "rpc",
             method = request.uri().path(),
             request_id = &*request_id,
+            trace_id = call.trace_id,
             org = tracing::field::Empty,
             user = tracing::field::Empty,
             role = tracing::field::Empty,
@@ -111,9 +126,10 @@ where
         let rpc = requirement(path).map(|requirement| requirement.rpc);
         self.app.metrics.rpcs_under_way.inc();
         let app = Arc::clone(&self.app);
-        let line = Line { span: span.clone(), started: Instant::now(), own, rpc, code: None, reason: None, app };
-        let inner = span.in_scope(|| self.inner.call(request));
-        Logged { inner, span, line: Some(line), request_id }
+        let line = Line { span: span.clone(), call, started: Instant::now(), own, rpc, code: None, reason: None, app };
+        let call = line.call.span.clone();
+        let inner = call.in_scope(|| span.in_scope(|| self.inner.call(request)));
+        Logged { inner, call, span, line: Some(line), request_id }
     }
 }
 
@@ -134,6 +150,7 @@ fn wall_clock() -> DateTime<Utc> {
 #[derive(Debug)]
 struct Line {
     span: Span,
+    call: Call,
     started: Instant,
     /// Whether the call is to a service of ours.
     own: bool,
@@ -196,6 +213,11 @@ impl Drop for Line {
     fn drop(&mut self) {
         let code = self.code.unwrap_or(Code::Cancelled);
         self.measure(code);
+        let is_fault = matches!(
+            code,
+            Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded
+        );
+        self.call.ended(code_name(code), is_fault);
         let duration_ms = (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
         let _entered = self.span.enter();
         match code {
@@ -214,6 +236,7 @@ pin_project! {
     pub struct Logged<F> {
         #[pin]
         inner: F,
+        call: Span,
         span: Span,
         line: Option<Line>,
         request_id: Arc<str>,
@@ -229,7 +252,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answered = {
-            let _entered = this.span.enter();
+            let _entered = (this.call.enter(), this.span.enter());
             ready!(this.inner.poll(context))
         };
         let mut line = this.line.take();
@@ -240,7 +263,7 @@ where
             if let Some(line) = &mut line {
                 line.ended(response.headers());
             }
-            response.map(|inner| LoggedBody { inner, span: this.span.clone(), line })
+            response.map(|inner| LoggedBody { inner, call: this.call.clone(), span: this.span.clone(), line })
         }))
     }
 }
@@ -251,6 +274,7 @@ pin_project! {
     pub struct LoggedBody<B> {
         #[pin]
         inner: B,
+        call: Span,
         span: Span,
         line: Option<Line>,
     }
@@ -265,7 +289,7 @@ impl<B: Body> Body for LoggedBody<B> {
         context: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
-        let _entered = this.span.enter();
+        let _entered = (this.call.enter(), this.span.enter());
         let frame = ready!(this.inner.poll_frame(context));
         match (&frame, this.line.as_mut()) {
             (Some(Ok(frame)), Some(line)) => {

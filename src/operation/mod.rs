@@ -20,6 +20,7 @@ use chrono::{DateTime, Utc};
 use prost::Message;
 use sea_orm::{DatabaseConnection, DatabaseTransaction};
 use tonic::{Request, Response, Status};
+use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
 
 use crate::app::App;
@@ -257,11 +258,11 @@ struct Attempt<'a, C> {
 
 impl<C: Command> Attempt<'_, C> {
     async fn run(&self) -> Result<C::Response, Error> {
-        let held = Held::begin(self.app, self.place).await?;
+        let held = Held::begin(self.app, self.place).instrument(info_span!("begin")).await?;
         let worked = self.work(held.transaction()?, held.name()).await;
         match worked {
             Ok((answer, seats)) if self.keep => {
-                held.commit().await?;
+                held.commit().instrument(info_span!("commit")).await?;
                 self.app.feed.committed();
                 self.app.metrics.moved(seats);
                 Ok(answer)

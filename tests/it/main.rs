@@ -54,6 +54,7 @@ mod story_s3_meetings;
 mod stripe;
 mod stripe_payments;
 mod subscriptions;
+mod telemetry;
 mod transfer;
 mod transport;
 mod unpaid_credit;

@@ -17,6 +17,7 @@ use url::{Host, Url};
 use super::address::Allowed;
 use super::rules::LONGEST_WISH;
 use crate::http_client::{tls, told};
+use crate::trace::carried_on;
 
 /// How long an endpoint may take for an event in all; Standard Webhooks wants 15 to 30 seconds at most.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -180,6 +181,7 @@ impl Poster {
             .header("webhook-id", message.id)
             .header("webhook-timestamp", now.timestamp())
             .header("webhook-signature", signature)
+            .headers(carried_on())
             .body(message.body);
         let response = match request.send().await {
             Ok(response) => response,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::store::Whose;
@@ -122,17 +123,19 @@ impl Tellers {
         for row in claimed {
             let (app, stop) = (Arc::clone(app), stop.clone());
             *self.of_organization.entry(row.organization_id).or_default() += 1;
-            self.under_way.spawn(async move {
-                let (org, endpoint) = (row.organization_id, row.endpoint_id);
+            let span = tracing::info_span!("webhook", org = %row.organization_id, endpoint = %row.endpoint_id);
+            let telling = async move {
+                let org = row.organization_id;
                 app.metrics.webhooks_under_way.inc();
                 if let Err(error) = guarded(Box::pin(round(&app, row, &stop))).await {
                     // Tried again when the claim is over.
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, %org, %endpoint, "a webhook endpoint could not be told now");
+                    tracing::warn!(error, "a webhook endpoint could not be told now");
                 }
                 app.metrics.webhooks_under_way.dec();
                 org
-            });
+            };
+            self.under_way.spawn(telling.instrument(span));
         }
         found
     }

@@ -11,6 +11,7 @@ use super::wire::{ApiError, Failed};
 use super::{Settings, SettingsError};
 use crate::billing::provider::ProviderError;
 use crate::http_client::{tls, told};
+use crate::trace::carried_on;
 
 /// The version whose words `wire` speaks (<https://docs.stripe.com/api/versioning>), whatever the account's own is.
 const VERSION: &str = "2025-12-15.clover";
@@ -127,6 +128,7 @@ impl Caller {
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
         let request = request.bearer_auth(self.secret_key.expose_secret()).header("Stripe-Version", VERSION);
+        let request = request.headers(carried_on());
         let response = request.send().await.map_err(|error| Failure::lost(told(error)))?;
         let status = response.status().as_u16();
         let id = response.headers().get("request-id").and_then(|id| id.to_str().ok()).unwrap_or("none").to_owned();
