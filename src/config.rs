@@ -100,6 +100,17 @@ pub enum Command {
     /// analytics, the log.
     #[command(after_long_help = MANUAL_OF_FORMAT)]
     Export(Box<Export>),
+    /// Write an SQLite database as it is now into a new file, while a server serves it.
+    ///
+    /// The file is a database itself, checked page by page before it bears its name. For PostgreSQL use pg_basebackup with an archive
+    /// of the log, or pg_dump.
+    Backup(Backup),
+    /// Put a backup in the place of an SQLite database, while no server serves it.
+    ///
+    /// It is checked first; nothing is changed unless it is sound and this version can serve it. What happened after the backup is gone: e-mail
+    /// that was sent then is not sent again, but invitations and events of that time do not exist, and numbers of invoices and events are
+    /// given anew.
+    Restore(Restore),
     /// Mint a token for development, signed with TENANTRY_JWT_SECRET, and print it.
     Token(Box<Token>),
     /// Ask a running server whether it is healthy; the exit status says so.
@@ -491,6 +502,29 @@ pub struct Import {
     /// How many lines one transaction writes.
     #[arg(long, default_value_t = BATCH_LINES, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch_lines: u32,
+}
+
+/// What to back up.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to write. It must not be there.
+    pub file: PathBuf,
+    /// The database.
+    #[arg(long, env = "TENANTRY_DATABASE_URL", default_value = "sqlite:tenantry.db", hide_env_values = true)]
+    pub database_url: String,
+}
+
+/// What to restore.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The backup.
+    pub file: PathBuf,
+    /// The database.
+    #[arg(long, env = "TENANTRY_DATABASE_URL", default_value = "sqlite:tenantry.db", hide_env_values = true)]
+    pub database_url: String,
+    /// Whether a database that is there may be moved away.
+    #[arg(long)]
+    pub replace: bool,
 }
 
 /// What to export.

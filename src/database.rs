@@ -147,9 +147,7 @@ impl Database {
     }
 
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let path = sqlite_path(&settings.url)?;
-        // One file has one lock, whatever link leads to it.
-        let lock = lock(&path.canonicalize().unwrap_or(path))?;
+        let lock = SqliteFile::of(&settings.url)?.lock()?;
         let opening = |read_only: bool| {
             let mut options =
                 pool(settings.url.clone(), settings, if read_only { settings.max_connections } else { 1 });
@@ -299,11 +297,28 @@ fn pool(url: String, settings: &DatabaseSettings, max_connections: u32) -> Conne
     options
 }
 
-fn sqlite_path(url: &str) -> Result<PathBuf, DatabaseError> {
-    let options = SqliteConnectOptions::from_str(url).map_err(|_| DatabaseError::Url)?;
-    let path = options.get_filename().to_path_buf();
-    let in_memory = url.contains(":memory:") || url.contains("mode=memory") || path.as_os_str().is_empty();
-    if in_memory { Err(DatabaseError::Url) } else { Ok(path) }
+/// The file of an SQLite database.
+#[derive(Debug)]
+pub(crate) struct SqliteFile {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+}
+
+impl SqliteFile {
+    /// The file that a URL names.
+    pub(crate) fn of(url: &str) -> Result<Self, DatabaseError> {
+        let is_sqlite = url.starts_with("sqlite:");
+        let options = SqliteConnectOptions::from_str(url).ok().filter(|_| is_sqlite).ok_or(DatabaseError::Url)?;
+        let path = options.get_filename().to_path_buf();
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory") || path.as_os_str().is_empty();
+        if in_memory { Err(DatabaseError::Url) } else { Ok(Self { path }) }
+    }
+
+    /// Makes sure that no other process uses it, for as long as what is given back is held.
+    pub(crate) fn lock(&self) -> Result<File, DatabaseError> {
+        // One file has one lock, whatever link leads to it.
+        lock(&self.path.canonicalize().unwrap_or_else(|_| self.path.clone()))
+    }
 }
 
 fn lock(database: &Path) -> Result<File, DatabaseError> {

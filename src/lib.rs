@@ -22,6 +22,7 @@
 
 pub mod app;
 pub mod auth;
+pub mod backup;
 pub mod banner;
 pub mod billing;
 pub mod clock;

@@ -30,7 +30,7 @@ use tenantry::transfer::TransferError;
 use tenantry::transfer::export::Output;
 use tenantry::transfer::faults::{Faults, TOLD};
 use tenantry::transfer::import::{Import, Outcome};
-use tenantry::{banner, server, telemetry, transfer};
+use tenantry::{backup, banner, server, telemetry, transfer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Migrate(settings)) => migrate(&settings).await,
         Some(Command::Import(settings)) => import(&settings).await,
         Some(Command::Export(settings)) => export(&settings).await,
+        Some(Command::Backup(settings)) => back_up(&settings).await,
+        Some(Command::Restore(settings)) => restore(&settings).await,
         Some(Command::Token(settings)) => mint(&settings),
         Some(Command::Health(settings)) => {
             server::check_health(settings.health_listen.unwrap_or(settings.listen), &settings.service).await
@@ -287,6 +289,22 @@ async fn export(settings: &config::Export) -> anyhow::Result<()> {
     database.close().await?;
     // The standard output may be the export itself.
     eprintln!("exported {exported} in {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn back_up(settings: &config::Backup) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let bytes = backup::backup(&settings.database_url, &settings.file).await?;
+    println!("{}: {bytes} bytes in {:.1} s", settings.file.display(), started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+async fn restore(settings: &config::Restore) -> anyhow::Result<()> {
+    let kept = backup::restore(&settings.database_url, &settings.file, settings.replace).await?;
+    println!("{} is the database now", settings.file.display());
+    if let Some(kept) = kept {
+        println!("what was there is {}", kept.display());
+    }
     Ok(())
 }
 

@@ -77,6 +77,14 @@ pub async fn migrate(connection: &DatabaseConnection) -> Result<(), MigrationErr
     if newer > 0 {
         tracing::warn!(newer, "the database has migrations of a newer version");
     }
+    check_floor(connection).await
+}
+
+/// Refuses a schema from which something was taken away that this version needs.
+pub(crate) async fn check_floor(connection: &DatabaseConnection) -> Result<(), MigrationError> {
+    if !is_there(connection, "schema_floor").await? {
+        return Ok(());
+    }
     let floor = connection.query_one_raw(of(connection, "SELECT oldest FROM schema_floor".into())).await?;
     let oldest = floor.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
     match oldest.filter(|oldest| *oldest > NEWEST) {
@@ -85,13 +93,22 @@ pub async fn migrate(connection: &DatabaseConnection) -> Result<(), MigrationErr
     }
 }
 
+/// Whether a database was ever migrated by this service.
+pub(crate) async fn is_ours(connection: &DatabaseConnection) -> Result<bool, DbErr> {
+    is_there(connection, TABLE).await
+}
+
+async fn is_there(connection: &DatabaseConnection, table: &str) -> Result<bool, DbErr> {
+    let sql = match connection.get_database_backend() {
+        DbBackend::Postgres => format!("SELECT 1 WHERE to_regclass('{table}') IS NOT NULL"),
+        _ => format!("SELECT 1 FROM sqlite_master WHERE name = '{table}'"),
+    };
+    Ok(connection.query_one_raw(of(connection, sql)).await?.is_some())
+}
+
 /// The migrations that were run to their end, with the checksums of their texts; none on an empty database.
 async fn applied(connection: &DatabaseConnection) -> Result<BTreeMap<i64, Vec<u8>>, DbErr> {
-    let is_there = match connection.get_database_backend() {
-        DbBackend::Postgres => format!("SELECT 1 WHERE to_regclass('{TABLE}') IS NOT NULL"),
-        _ => format!("SELECT 1 FROM sqlite_master WHERE name = '{TABLE}'"),
-    };
-    if connection.query_one_raw(of(connection, is_there)).await?.is_none() {
+    if !is_ours(connection).await? {
         return Ok(BTreeMap::new());
     }
     let rows = of(connection, format!("SELECT version, checksum FROM {TABLE} WHERE success"));

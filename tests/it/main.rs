@@ -11,6 +11,7 @@
 mod analytics;
 mod audit_log;
 mod authorization;
+mod backup;
 mod bad_input;
 mod billing;
 mod billing_profile;

@@ -53,7 +53,11 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// Somebody whose calls are part of a trace.
@@ -89,7 +93,7 @@ database_tests! {
         }
         let said = |key: &str| {
             let values = of_calls.iter().flat_map(|span| &span.attributes).filter(|said| said.key == key);
-            values.map(|said| format!("{:?}", said.value)).collect::<String>()
+            format!("{:?}", values.map(|said| &said.value).collect::<Vec<_>>())
         };
         let codes = said("rpc.response.status_code");
         assert!(codes.contains("\"OK\"") && codes.contains("\"INVALID_ARGUMENT\""), "{codes}");
