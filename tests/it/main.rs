@@ -42,6 +42,7 @@ mod overload;
 mod overview;
 mod payments;
 mod readme;
+mod rollout;
 mod search;
 mod seat_ledger;
 mod settings;

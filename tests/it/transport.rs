@@ -15,6 +15,7 @@ use tower::ServiceExt as _;
 
 use crate::harness::binary::until;
 use crate::harness::certificates::Authority;
+use crate::harness::lost::was_never_sent;
 use crate::harness::person::{Identity, Person, answer};
 use crate::harness::refused::{Refused, refused};
 use crate::harness::world::{Setup, World};
@@ -283,18 +284,6 @@ async fn a_connection_without_calls_is_left_and_one_with_a_stream_is_not() {
     );
     drop(watch);
     world.end().await;
-}
-
-/// Whether the client itself gave a call up because its connection was closing: hyper's does so at times, and whoever uses it tries again.
-fn was_never_sent(status: &Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 #[tokio::test]

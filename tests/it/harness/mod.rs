@@ -7,6 +7,7 @@ pub(crate) mod chance;
 pub(crate) mod domains;
 pub(crate) mod finance;
 pub(crate) mod localstripe;
+pub(crate) mod lost;
 pub(crate) mod mail;
 pub(crate) mod members;
 pub(crate) mod methods;
