@@ -23,6 +23,7 @@ mod domains;
 mod events;
 mod events_of_billing;
 mod events_of_products;
+mod failover;
 mod failures;
 mod given_back;
 mod harness;

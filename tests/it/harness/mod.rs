@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod address;
 pub(crate) mod billing;
 pub(crate) mod binary;
 pub(crate) mod certificates;

@@ -99,6 +99,22 @@ impl Server {
         self.order("start", "up").await;
     }
 
+    /// Lets a second server follow, without which nothing is acknowledged from then on.
+    pub(crate) async fn follow(&self) {
+        self.order("follow", "followed").await;
+    }
+
+    /// Has the first server die, and the second take its place.
+    pub(crate) async fn fail_over(&self) {
+        self.order("fail_over", "failed_over").await;
+    }
+
+    /// The sockets of the first and of the second server.
+    pub(crate) fn sockets(&self) -> [PathBuf; 2] {
+        let (_, directory) = self.url.split_once("?host=").expect("a cluster of our own");
+        [5432, 5433].map(|port| Path::new(directory).join(format!(".s.PGSQL.{port}")))
+    }
+
     async fn order(&self, order: &'static str, answer: &'static str) {
         let cluster = Arc::clone(self.cluster.as_ref().expect("only a cluster of our own stops and starts"));
         let obey = move || cluster.lock().expect("no order failed before").order(order, answer);

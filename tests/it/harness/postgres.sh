@@ -16,6 +16,7 @@ room=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
 directory=$(mktemp -d "$base/tenantry-postgres-XXXXXX") || exit
 
 end() {
+  [ -d "$directory/standby" ] && "$1/pg_ctl" -D "$directory/standby" -m immediate -w stop >/dev/null 2>&1
   "$1/pg_ctl" -D "$directory/data" -m fast -w stop >/dev/null 2>&1
   rm -rf "$directory"
   exit "$2"
@@ -43,6 +44,25 @@ synchronous_commit = off
 full_page_writes = off
 END
 
+# A second server that has all that the first acknowledges: it listens under the port 5433 of the same directory.
+follow() {
+  "$1/pg_basebackup" -h "$directory" -p 5432 -U postgres -D "$directory/standby" -R -X stream -c fast || return
+  echo "port = 5433" >>"$directory/standby/postgresql.conf"
+  "$1/pg_ctl" -D "$directory/standby" -l "$directory/standby.log" -w start </dev/null >/dev/null 2>&1 || return
+  for setting in "synchronous_commit = on" "synchronous_standby_names = '*'"; do
+    "$1/psql" -q -h "$directory" -p 5432 -U postgres -c "ALTER SYSTEM SET $setting" postgres || return
+    "$1/psql" -q -h "$directory" -p 5433 -U postgres -c "SELECT 1" postgres >/dev/null || return
+  done
+  "$1/psql" -q -h "$directory" -p 5432 -U postgres -c "SELECT pg_reload_conf()" postgres >/dev/null
+}
+
+# The first dies without a word, and the second takes its place, alone.
+fail_over() {
+  "$1/pg_ctl" -D "$directory/data" -m immediate -w stop >/dev/null 2>&1 || return
+  printf "synchronous_standby_names = ''\nsynchronous_commit = on\n" >>"$directory/standby/postgresql.conf"
+  "$1/pg_ctl" -D "$directory/standby" -w promote >/dev/null 2>&1
+}
+
 start "$1"
 echo "$directory" 2>/dev/null
 echo up 2>/dev/null
@@ -55,6 +75,14 @@ while read -r order; do
     stop)
       "$1/pg_ctl" -D "$directory/data" -m fast -w stop >/dev/null 2>&1 || end "$1" 1
       echo down 2>/dev/null
+      ;;
+    follow)
+      follow "$1" </dev/null >>"$directory/log" 2>&1 || { cat "$directory/log" "$directory/standby.log" >&2; end "$1" 1; }
+      echo followed 2>/dev/null
+      ;;
+    fail_over)
+      fail_over "$1" </dev/null >>"$directory/log" 2>&1 || { cat "$directory/log" "$directory/standby.log" >&2; end "$1" 1; }
+      echo failed_over 2>/dev/null
       ;;
   esac
 done

@@ -1,0 +1,110 @@
+//! The database dies in the middle of changes, and another takes its place: nothing that was acknowledged is lost, and nothing is done twice.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tenantry::pb;
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::harness::address::Address;
+use crate::harness::binary::{Process, tenantry, until};
+use crate::harness::person::{Person, answer};
+use crate::harness::postgres::Server;
+use crate::harness::world::plans_with_seats;
+
+/// Invites people until told to stop, each until it is acknowledged, and gives those who were.
+async fn invites(ann: Person, name: String, stop: Arc<AtomicBool>) -> BTreeSet<String> {
+    let mut acknowledged = BTreeSet::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let email = format!("{name}-{number}@example.com");
+        let request = pb::InviteMembersRequest {
+            organization_id: ann.organization_id.clone(),
+            emails: vec![email.clone()],
+            role: "member".into(),
+            request_id: Uuid::new_v5(&Uuid::NAMESPACE_URL, email.as_bytes()).to_string(),
+            ..Default::default()
+        };
+        // Whoever hears that the database is away asks again, with the same request_id.
+        while let Err(refused) = answer(ann.members().invite_members(request.clone()).await) {
+            assert!(matches!(refused.code, Code::Unavailable | Code::DeadlineExceeded | Code::Aborted), "{refused:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        acknowledged.insert(email);
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fails_over_in_the_middle_of_changes_loses_none_that_was_acknowledged() {
+    let postgres = Server::start_private();
+    let [first, second] = postgres.sockets();
+    let name = postgres.create_database(None).await;
+    let database = Address::of(first).await;
+    let url = format!("postgres://postgres@{}/{name}", database.address);
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let plans = directory.path().join("plans.toml");
+    std::fs::write(&plans, plans_with_seats(1_000_000)).expect("a file");
+    let start = async || {
+        let mut command = tenantry(directory.path());
+        command.env("TENANTRY_DATABASE_URL", &url).env("TENANTRY_PLANS", &plans);
+        Process::start(command).await
+    };
+    let mut servers = [start().await, start().await];
+    postgres.follow().await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for number in 0..6 {
+        let server = &servers[number % 2];
+        let ann = Person::new(server.channel(), &format!("ann{number}")).founds("Acme").await;
+        let invites = tokio::spawn(invites(ann.clone(), format!("w{number}"), Arc::clone(&stop)));
+        writers.push((ann, invites));
+    }
+    let seats = async |ann: &Person| {
+        let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
+        answer(ann.billing().get_seat_usage(request).await).map(|answer| answer.seat_usage.expect("seats").used)
+    };
+    until("changes are under way", async || seats(&writers[0].0).await.is_ok_and(|used| used > 10)).await;
+    postgres.fail_over().await;
+    database.leads_to(second);
+    let before = async || seats(&writers[0].0).await;
+    until("the other one serves", async || before().await.is_ok()).await;
+    let used = before().await.expect("it serves");
+    until("changes go on", async || seats(&writers[0].0).await.is_ok_and(|now| now > used + 10)).await;
+    stop.store(true, Ordering::Relaxed);
+
+    for (ann, invites) in writers {
+        let acknowledged = invites.await.expect("no other refusal");
+        let mut listed = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = pb::ListInvitationsRequest {
+                organization_id: ann.organization_id.clone(),
+                page_size: 200,
+                page_token,
+                ..Default::default()
+            };
+            let page = ann.members().list_invitations(request).await.expect("a page").into_inner();
+            listed.extend(page.invitations.into_iter().map(|invitation| invitation.email));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        let there: BTreeSet<_> = listed.iter().cloned().collect();
+        assert_eq!(listed.len(), there.len(), "nobody is invited twice");
+        let lost: Vec<_> = acknowledged.difference(&there).collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        assert_eq!(there.len(), acknowledged.len(), "each was asked for until it was acknowledged");
+        assert!(acknowledged.len() > 10, "{} changes are hardly any", acknowledged.len());
+    }
+    for server in &mut servers {
+        server.stop().await;
+    }
+}
