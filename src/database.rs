@@ -340,7 +340,9 @@ fn is_away(error: &DbErr) -> bool {
     match &**source {
         SqlxError::Io(_) | SqlxError::PoolTimedOut => true,
         SqlxError::Database(database) => {
-            code_failure(database.code().as_deref().unwrap_or_default()) == Failure::Unavailable
+            let code = database.code().unwrap_or_default();
+            // A fault of the protocol: a pooler that does not take what is said.
+            code != "08P01" && code_failure(&code) == Failure::Unavailable
         }
         _ => false,
     }

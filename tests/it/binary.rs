@@ -58,7 +58,7 @@ async fn help_documents_every_setting_with_its_flag_and_its_variable() {
     let commands: Vec<_> = std::iter::once((Vec::new(), cli.clone()))
         .chain(commands.map(|command| (vec![command.get_name().to_owned()], command)))
         .collect();
-    assert_eq!(commands.len(), 7);
+    assert_eq!(commands.len(), 9);
     for (words, command) in commands {
         let mut help = tenantry(directory.path());
         help.args(&words).arg("--help");
@@ -76,7 +76,7 @@ async fn help_documents_every_setting_with_its_flag_and_its_variable() {
                 assert!(help.contains(&format!("[env: {variable}")), "{words:?}: {variable}");
             } else {
                 assert!(
-                    ["import", "export", "token", "health"].contains(&words[0].as_str()),
+                    ["import", "export", "backup", "restore", "token", "health"].contains(&words[0].as_str()),
                     "a setting without a variable: {argument:?}"
                 );
             }
