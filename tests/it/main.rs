@@ -27,6 +27,7 @@ mod failover;
 mod failures;
 mod given_back;
 mod harness;
+mod hostile;
 mod idempotency;
 mod identity;
 mod invariants;

@@ -173,9 +173,14 @@ impl Process {
         self.log().into_iter().find(|line| line.contains(text)).expect("found before")
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal: `TERM`, `INT`.
     pub(crate) fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
+        let kill = format!("kill -{name} {}", self.pid());
         let sent = Command::new("sh").args(["-c", &kill]).status().expect("sh can be run");
         assert!(sent.success(), "{kill}");
     }
