@@ -54,6 +54,7 @@ pub mod page;
 pub mod pb;
 pub mod plain_http;
 pub mod receive;
+pub mod scarce;
 pub mod server;
 pub mod sql;
 pub mod telemetry;

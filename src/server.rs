@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -26,7 +27,7 @@ use crate::billing::provider::stripe::webhook::{Secret, TOLERANCE};
 use crate::clock::Clock;
 use crate::deadline::DeadlineLayer;
 use crate::error::Error;
-use crate::overload::ShedLayer;
+use crate::overload::{self, Overload, ShedLayer};
 use crate::pb::billing_service_server::BillingServiceServer;
 use crate::pb::delivery_service_server::DeliveryServiceServer;
 use crate::pb::event_service_server::EventServiceServer;
@@ -37,6 +38,7 @@ use crate::pb::testing::clock_service_server::ClockServiceServer;
 use crate::pb::webhook_service_server::WebhookServiceServer;
 use crate::pb::workspace_service_server::WorkspaceServiceServer;
 use crate::receive::{GrpcOnly, GrpcOnlyLayer, ReceiveLayer};
+use crate::scarce::ScarceLayer;
 use crate::telemetry::{RpcLog, RpcLogLayer};
 use crate::transport::tls::Tls;
 use crate::transport::{self, Transport};
@@ -61,6 +63,15 @@ const MOST_PROBES: usize = 64;
 
 /// The largest request: a batch of 500 with the longest e-mail addresses is a third of it.
 const LARGEST_REQUEST: usize = 1024 * 1024;
+
+/// The largest request for health: the name of a service.
+const LARGEST_PROBE: usize = 1024;
+
+/// The largest request of reflection: the name of a file or of what is in it.
+const LARGEST_QUESTION: usize = 4 * 1024;
+
+/// How many may ask reflection at a time: each answer is a file of the contract.
+const MOST_QUESTIONS: usize = 32;
 
 /// By these names `grpc.health.v1` tells what follows the database; `liveness` alone does not.
 const READINESS: [&str; 10] = [
@@ -129,13 +140,14 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     report(&health, ServingStatus::NotServing).await;
     let app = parts.app;
     let gate = Arc::new(parts.gate);
+    let health_service = probed(parts.deadline).named_layer(health_service);
     let health_alone = Routes::new(health_service.clone());
     let mut routes = guarded(&app, &gate, parts.deadline, Routes::new(health_service));
     if matches!(app.clock, Clock::Manual(_)) {
         health.set_service_status("tenantry.testing.v1.ClockService", ServingStatus::Serving).await;
     }
     if parts.reflection {
-        routes = with_reflection(routes, descriptors(&app.clock))?;
+        routes = with_reflection(routes, descriptors(&app.clock), &app.overload)?;
     }
     let service = |routes: Routes| -> Answering {
         // tonic's own answer where there is no service would be a refusal without a reason.
@@ -221,6 +233,14 @@ async fn follow(
     tokio::join!(keys, tls, app.overload.forget(stop.clone()));
 }
 
+/// What stands before health, which nobody is kept from by what others call: a probe is read whole, in time, and is small.
+fn probed(deadline: DeadlineLayer) -> Stack<ReceiveLayer, DeadlineLayer> {
+    let no_end = Semaphore::MAX_PERMITS;
+    let limits = overload::Limits { calls: no_end, bytes: no_end, caller_rate: None, organization_rate: None };
+    let overload = Arc::new(Overload::new(&limits, overload::Meter::default()));
+    Stack::new(ReceiveLayer { largest: LARGEST_PROBE, overload }, deadline)
+}
+
 /// Adds the services, each behind its layers.
 fn guarded(app: &Arc<App>, gate: &Arc<Gate>, deadline: DeadlineLayer, routes: Routes) -> Routes {
     // The gate before the body is read: it decides on the metadata. The deadline around both, and before everything whether there is room.
@@ -282,7 +302,7 @@ fn descriptors(clock: &Clock) -> &'static [u8] {
 }
 
 /// Answers what services there are.
-fn with_reflection(routes: Routes, descriptors: &'static [u8]) -> anyhow::Result<Routes> {
+fn with_reflection(routes: Routes, descriptors: &'static [u8], overload: &Arc<Overload>) -> anyhow::Result<Routes> {
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(descriptors)
@@ -290,7 +310,10 @@ fn with_reflection(routes: Routes, descriptors: &'static [u8]) -> anyhow::Result
             // With these grpcurl shows what a refusal says, and not its bytes.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
+    let few = ScarceLayer { places: Arc::new(Semaphore::new(MOST_QUESTIONS)), overload: Arc::clone(overload) };
+    Ok(routes
+        .add_service(few.named_layer(reflection().build_v1()?.max_decoding_message_size(LARGEST_QUESTION)))
+        .add_service(few.named_layer(reflection().build_v1alpha()?.max_decoding_message_size(LARGEST_QUESTION))))
 }
 
 /// Recounts some organizations at a time, and lets the health of `invariants` and the metric follow. It is a detail: what drifts is worth

@@ -45,8 +45,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PENDING_RESETS: usize = 20;
 const FAULTY_STREAMS: usize = 100;
 
-/// How long an answer may wait to be taken, and how often that is looked at. What waits is memory; a stream is not meant, for it holds
-/// no more than a message.
+/// How long an answer may wait to be taken, and how often that is looked at. What waits is memory; a stream of ours is not meant, for
+/// whoever follows it is known, and it holds no more than a message. Of what is not ours, reflection, each piece is meant by itself.
 const ANSWER_WAITS: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -116,11 +116,16 @@ impl UnderWay {
     fn answered(&self) {
         self.activity.waiting().insert(self.number, Instant::now());
     }
+
+    /// It waits no more.
+    fn taken(&self) {
+        self.activity.waiting().remove(&self.number);
+    }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.activity.waiting().remove(&self.number);
+        self.taken();
         let after = u64::try_from(self.activity.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.activity.ended.fetch_max(after, Ordering::AcqRel);
         self.activity.under_way.fetch_sub(1, Ordering::AcqRel);
@@ -179,15 +184,16 @@ async fn speak<S, B, I>(
         let (service, activity) = (transport.service.clone(), Arc::clone(&activity));
         service_fn(move |mut request: Request<Incoming>| {
             let under_way = UnderWay::begin(&activity);
-            let streams = streams(request.uri().path());
+            let requirement = requirement(request.uri().path());
+            let (ours, streams) = (requirement.is_some(), requirement.is_some_and(|requirement| requirement.streams));
             request.extensions_mut().insert(peer.clone());
             let answering = service.clone().oneshot(request);
             async move {
                 let answered = answering.await?;
-                if !streams {
+                if ours && !streams {
                     under_way.answered();
                 }
-                Ok::<_, Infallible>(answered.map(|inner| Answer { inner, rest: None, under_way }))
+                Ok::<_, Infallible>(answered.map(|inner| Answer { inner, rest: None, by_piece: !ours, under_way }))
             }
         })
     };
@@ -280,11 +286,6 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// Whether the answer of the method at this path is a stream; so it may be of what is not ours.
-fn streams(path: &str) -> bool {
-    requirement(path).is_none_or(|requirement| requirement.streams)
-}
-
 /// Give or take a tenth, so that connections that came together do not leave together.
 fn jittered(time: Duration) -> Duration {
     // The one source of chance in the standard library: each state has keys of its own.
@@ -298,6 +299,8 @@ pin_project! {
         #[pin]
         inner: B,
         rest: Option<Bytes>,
+        // Whether each piece may wait for so long, and not the whole.
+        by_piece: bool,
         under_way: UnderWay,
     }
 }
@@ -311,6 +314,10 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
+        if *this.by_piece {
+            // Nobody asks for more before there is room for what there was.
+            this.under_way.taken();
+        }
         let mut data = match this.rest.take() {
             Some(rest) => rest,
             None => match ready!(this.inner.poll_frame(context)) {
@@ -323,6 +330,9 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
         };
         let piece = data.split_to(PIECE.min(data.len()));
         *this.rest = Some(data).filter(|rest| !rest.is_empty());
+        if *this.by_piece {
+            this.under_way.answered();
+        }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
