@@ -4,10 +4,11 @@
 //! done for it was for nothing. So what is too much is refused at once, before it costs anything: calls beyond a number, bytes of
 //! requests beyond a number, calls of one caller or for one organization beyond a rate. Health is none of it: its service stands outside.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// How many seconds' worth of calls may come at once.
 const BURST_SECONDS: u32 = 2;
+
+/// The part of the room for bytes that one caller may have, and how much at least: a request of the largest size, and another.
+const SHARES: usize = 8;
+const LEAST_SHARE: usize = 2 * 1024 * 1024 + 64;
 
 /// How often those are forgotten of whom nothing came for a while.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -68,6 +73,10 @@ pub struct Meter {
 pub struct Overload {
     calls: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    /// How many of the bytes one caller may have.
+    share: usize,
+    /// How many each has.
+    shares: Mutex<HashMap<CallerKey, usize>>,
     callers: Option<Rate<CallerKey>>,
     organizations: Option<Rate<Uuid>>,
     meter: Meter,
@@ -84,7 +93,7 @@ impl fmt::Debug for Overload {
 }
 
 /// Who calls, as far as rates tell callers apart.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum CallerKey {
     User(String),
     Service(String),
@@ -138,6 +147,8 @@ impl Overload {
         Self {
             calls: Arc::new(Semaphore::new(limits.calls)),
             bytes: Arc::new(Semaphore::new(limits.bytes)),
+            share: LEAST_SHARE.max(limits.bytes / SHARES),
+            shares: Mutex::default(),
             callers: limits.caller_rate.map(|rate| Rate::new(rate, "caller")),
             organizations: limits.organization_rate.map(|rate| Rate::new(rate, "organization")),
             meter,
@@ -154,10 +165,13 @@ impl Overload {
         Arc::clone(&self.calls).try_acquire_owned().map_err(|_| self.shed())
     }
 
-    /// Room for so many bytes of a request.
-    pub fn bytes(&self, count: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let count = u32::try_from(count).map_err(|_| self.shed())?;
-        Arc::clone(&self.bytes).try_acquire_many_owned(count).map_err(|_| self.shed())
+    /// Room for a request of a caller, if there is one, that is about to be read.
+    pub fn room(self: &Arc<Self>, caller: Option<&Caller>) -> Room {
+        Room { overload: Arc::clone(self), key: caller.map(CallerKey::of), bytes: 0 }
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<CallerKey, usize>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a call of a caller.
@@ -192,6 +206,49 @@ impl Overload {
             self.callers.iter().for_each(Rate::forget);
             self.organizations.iter().for_each(Rate::forget);
         }
+    }
+}
+
+/// What a request takes of the room that there is for bytes, until it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    overload: Arc<Overload>,
+    key: Option<CallerKey>,
+    bytes: usize,
+}
+
+impl Room {
+    /// Takes so many bytes more: of what there is for all, and of what one caller may have of it. Whoever sends much and slowly
+    /// would else leave no room for those who send little.
+    pub fn grow(&mut self, count: usize) -> Result<(), Error> {
+        let overload = &self.overload;
+        let permits = u32::try_from(count).map_err(|_| overload.shed())?;
+        let all = overload.bytes.try_acquire_many(permits).map_err(|_| overload.shed())?;
+        if let Some(key) = self.key.as_ref().filter(|_| count > 0) {
+            let mut shares = overload.shares();
+            let has = shares.get(key).copied().unwrap_or_default().saturating_add(count);
+            if has > overload.share {
+                return Err(overload.shed());
+            }
+            shares.insert(key.clone(), has);
+        }
+        all.forget();
+        self.bytes += count;
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.as_ref().filter(|_| self.bytes > 0) {
+            let mut shares = self.overload.shares();
+            let left = shares.get(key).copied().unwrap_or_default().saturating_sub(self.bytes);
+            match left {
+                0 => shares.remove(key),
+                _ => shares.insert(key.clone(), left),
+            };
+        }
+        self.overload.bytes.add_permits(self.bytes);
     }
 }
 

@@ -19,12 +19,12 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Buf as _, Bytes};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use crate::auth::scope::Authorized;
 use crate::error::Error;
-use crate::overload::Overload;
+use crate::overload::{Overload, Room};
 
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -78,15 +78,16 @@ where
         let (largest, overload) = (self.largest, Arc::clone(&self.overload));
         Box::pin(async move {
             let (parts, body) = request.into_parts();
+            let room = overload.room(parts.extensions.get::<Authorized>().map(Authorized::caller));
             let received = async {
-                let (body, bytes) = receive(body, largest, &overload).await?;
-                Ok::<_, Error>((body, bytes, overload.call()?))
+                let (body, room) = receive(body, largest, room).await?;
+                Ok::<_, Error>((body, room, overload.call()?))
             };
             match received.await {
-                Ok((body, bytes, place)) => {
+                Ok((body, room, place)) => {
                     let request = Request::from_parts(parts, tonic::body::Body::new(Full::from(body)));
                     let mut answered = inner.call(request).await?;
-                    drop((bytes, place));
+                    drop((room, place));
                     retell(&mut answered, largest);
                     Ok(answered)
                 }
@@ -97,18 +98,18 @@ where
 }
 
 /// Reads a request, and holds room for it. One that says to be too large is not read.
-async fn receive<B>(body: B, largest: usize, overload: &Overload) -> Result<(Bytes, OwnedSemaphorePermit), Error>
+async fn receive<B>(body: B, largest: usize, mut room: Room) -> Result<(Bytes, Room), Error>
 where
     B: Body,
     B::Error: Display,
 {
     let mut body = pin!(body);
-    let (mut received, mut room) = (Vec::new(), overload.bytes(0)?);
+    let mut received = Vec::new();
     while let Some(frame) = body.as_mut().frame().await {
         // Nobody hears this: it is the client that went away.
         let frame = frame.map_err(|fault| Error::Unreadable { field: String::new(), fault: fault.to_string() })?;
         let Ok(mut data) = frame.into_data() else { continue };
-        room.merge(overload.bytes(data.remaining())?);
+        room.grow(data.remaining())?;
         while data.has_remaining() {
             let chunk = data.chunk();
             received.extend_from_slice(chunk);
