@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tenantry::app::App;
 use tenantry::auth::caller::{CallerReader, HeaderTrust};
 use tenantry::auth::layer::Gate;
@@ -30,7 +31,7 @@ use tenantry::transfer::TransferError;
 use tenantry::transfer::export::Output;
 use tenantry::transfer::faults::{Faults, TOLD};
 use tenantry::transfer::import::{Import, Outcome};
-use tenantry::{backup, banner, server, telemetry, transfer};
+use tenantry::{backup, banner, server, telemetry, transfer, transport};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,31 @@ fn with_causes(error: &anyhow::Error) -> String {
         said if said.contains(&cause) => said.to_owned(),
         said => format!("{said}: {cause}"),
     })
+}
+
+/// How many files stay for the database, the metrics, health and what else is opened, where there may be so many.
+const OTHER_FILES: usize = 512;
+
+/// No more connections than there may be files open: with all of them taken, the database could not be reached any more, nor would
+/// those be heard who ask for health.
+fn affordable(limits: transport::Limits) -> transport::Limits {
+    let limit = getrlimit(Resource::Nofile);
+    // Many systems start processes with fewer than they allow.
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::debug!(%error, "the number of open files stays as it was");
+    }
+    let Some(files) = getrlimit(Resource::Nofile).current else { return limits };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let most = files - OTHER_FILES.min(files / 2);
+    if limits.connections > most {
+        tracing::warn!(
+            asked = limits.connections,
+            taken = most,
+            files,
+            "fewer connections than asked: too few files may be open"
+        );
+    }
+    transport::Limits { connections: limits.connections.min(most), ..limits }
 }
 
 async fn serve(settings: Serve) -> anyhow::Result<()> {
@@ -146,7 +172,7 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         metrics: metrics_listener,
         health: health_listener,
         tls,
-        limits: settings.limits.transport(),
+        limits: affordable(settings.limits.transport()),
         deadline: settings.limits.deadline(),
         keys,
     };
