@@ -63,6 +63,16 @@ async fn calls_that_are_begun_and_never_ended_are_a_hundred_a_connection_and_end
     let siege = Siege::begin(&[]).await;
     let mallory = siege.somebody("mallory").founds("Malice").await;
     siege
+        .withstands("150 calls begun on one connection, none ended", async {
+            let mut wire = Wire::open(siege.address(), &[]).await;
+            let head = call(READ, &mallory.identity);
+            wire.floods(streams(150).map(|stream| headers(stream, false, &head))).await;
+            assert!(wire.is_heard().await, "{:?}", wire.seen());
+            assert_eq!(wire.seen().resets.get(&REFUSED_STREAM), Some(&50));
+            wire.seen().told()
+        })
+        .await;
+    siege
         .withstands("5,000 calls begun on one connection, none ended", async {
             let mut wire = Wire::open(siege.address(), &[]).await;
             let head = call(READ, &mallory.identity);
