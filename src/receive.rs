@@ -189,10 +189,8 @@ fn retell<R>(response: &mut Response<R>, largest: usize) {
         return;
     };
     let error = match told.code() {
-        // The call ended otherwise than by what is in its body.
-        Code::Ok | Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable => return,
-        // So says health of a service that it does not know, and the protocol wants it so.
-        Code::NotFound => return,
+        // The call ended otherwise than by what is in its body. NOT_FOUND is what health says of a service that it does not know.
+        Code::Ok | Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::NotFound => return,
         Code::OutOfRange | Code::ResourceExhausted => Error::MessageTooLarge { maximum: largest },
         Code::Unimplemented => Error::CompressionUnknown,
         _ => unreadable(told.message()),

@@ -33,6 +33,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LONGEST_REQUEST_ID: usize = 128;
 
+/// How much of a path is logged.
+const LONGEST_PATH: usize = 128;
+
 /// The id under which the logs know a call.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
@@ -107,11 +110,11 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let request_id = request_id(request.headers());
-        let call = Call::begin(request.uri().path(), &request_id, request.headers());
+        let call = Call::begin(brief(request.uri().path()), &request_id, request.headers());
         let span = tracing::info_span!(
             parent: &call.span,
             "rpc",
-            method = request.uri().path(),
+            method = brief(request.uri().path()),
             request_id = &*request_id,
             trace_id = call.trace_id,
             org = tracing::field::Empty,
@@ -131,6 +134,11 @@ where
         let inner = call.in_scope(|| span.in_scope(|| self.inner.call(request)));
         Logged { inner, call, span, line: Some(line), request_id }
     }
+}
+
+/// A path as the log tells it: none of ours is longer, and what clients make up may be.
+fn brief(path: &str) -> &str {
+    path.get(..LONGEST_PATH).unwrap_or(path)
 }
 
 /// The caller's own id if it is a decent one, else a new one.

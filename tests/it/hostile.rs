@@ -332,23 +332,24 @@ async fn whoever_does_not_take_answers_is_cut_off_and_what_waited_is_freed() {
             format!("all cut off, the last {:.0} s after its last answer", began.elapsed().as_secs_f64())
         })
         .await;
-    assert_eq!(siege.metric("connections_stuck_total").await, 4.0);
+    assert!((siege.metric("connections_stuck_total").await - 4.0).abs() < 0.1);
     siege.ends().await;
 }
 
 // === headers
 
+/// Headers in as many frames as they need.
+fn in_frames(block: &[u8]) -> Vec<u8> {
+    let mut pieces = block.chunks(16_384);
+    let mut bytes = frame(kind::HEADERS, flag::END_STREAM, 1, pieces.next().expect("a piece"));
+    pieces.for_each(|piece| bytes.extend(frame(kind::CONTINUATION, 0, 1, piece)));
+    bytes.extend(frame(kind::CONTINUATION, flag::END_HEADERS, 1, &[]));
+    bytes
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_are_no_larger_than_there_is_use_for() {
     let siege = Siege::begin(&[]).await;
-    /// As many frames as it takes.
-    fn in_frames(block: &[u8]) -> Vec<u8> {
-        let mut pieces = block.chunks(16_384);
-        let mut bytes = frame(kind::HEADERS, flag::END_STREAM, 1, pieces.next().expect("a piece"));
-        pieces.for_each(|piece| bytes.extend(frame(kind::CONTINUATION, 0, 1, piece)));
-        bytes.extend(frame(kind::CONTINUATION, flag::END_HEADERS, 1, &[]));
-        bytes
-    }
     let long = "x".repeat(100 * 1024);
     let many: Vec<_> = (0..10_000).map(|number| (format!("x-{number}"), "y")).collect();
     let many: Vec<_> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
@@ -356,7 +357,7 @@ async fn headers_are_no_larger_than_there_is_use_for() {
     let mut bomb = vec![0x40];
     frames::string(&mut bomb, b"x-bomb");
     frames::string(&mut bomb, &[b'y'; 4000]);
-    bomb.extend([0xbe; 60_000]);
+    bomb.extend(vec![0xbe; 60_000]);
     for (what, block) in [
         ("a header of 100 KiB", call_with(READ, &nobody(), &[("x-long", &long)])),
         ("a path of 100 KiB", call(&format!("/{long}"), &nobody())),

@@ -70,7 +70,7 @@ impl Posted {
     }
 }
 
-type Manner = Box<dyn Fn(&Posted) -> Does + Send + Sync>;
+type Manner = Arc<dyn Fn(&Posted) -> Does + Send + Sync>;
 
 struct State {
     posted: Mutex<Vec<Posted>>,
@@ -138,7 +138,7 @@ impl Receiver {
 
     /// What it does from now on.
     pub(crate) fn does(&self, manner: impl Fn(&Posted) -> Does + Send + Sync + 'static) {
-        *self.state.manner.lock().expect("whole") = Box::new(manner);
+        *self.state.manner.lock().expect("whole") = Arc::new(manner);
     }
 
     /// What was posted until now.
@@ -180,7 +180,9 @@ async fn take(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) ->
             continue;
         };
         read.drain(..length);
-        let does = (state.manner.lock().expect("whole"))(&posted);
+        // One that makes somebody wait does not make the others wait too.
+        let manner = Arc::clone(&state.manner.lock().expect("whole"));
+        let does = manner(&posted);
         state.posted.lock().expect("whole").push(posted);
         match does {
             Does::Answers(status) => {
