@@ -125,7 +125,7 @@ impl Receiver {
     pub(crate) async fn start_at(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let manner: Manner = Box::new(|_| Does::Answers(204));
+        let manner: Manner = Arc::new(|_| Does::Answers(204));
         let state = Arc::new(State { posted: Mutex::default(), manner: Mutex::new(manner) });
         let serving = tokio::spawn(serve(listener, tls, Arc::clone(&state)));
         Self { address, authority: None, state, serving, directory: None }
@@ -182,8 +182,8 @@ async fn take(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) ->
         read.drain(..length);
         // One that makes somebody wait does not make the others wait too.
         let manner = Arc::clone(&state.manner.lock().expect("whole"));
+        state.posted.lock().expect("whole").push(posted.clone());
         let does = manner(&posted);
-        state.posted.lock().expect("whole").push(posted);
         match does {
             Does::Answers(status) => {
                 stream.write_all(format!("HTTP/1.1 {status} So\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?;
