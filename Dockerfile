@@ -37,5 +37,6 @@ ENV TENANTRY_LISTEN=0.0.0.0:50051 \
     TENANTRY_HEALTH_LISTEN=0.0.0.0:50053 \
     TENANTRY_METRICS_LISTEN=0.0.0.0:9464
 EXPOSE 50051 50053 9464
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["/tenantry", "health"]
+# Whether the process answers: a database that is away is no reason to kill it.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["/tenantry", "health", "--service", "liveness"]
 ENTRYPOINT ["/tenantry"]

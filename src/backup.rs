@@ -119,7 +119,7 @@ pub async fn restore(url: &str, from: &Path, replace: bool) -> Result<Option<Pat
         remove(&partial)?;
         return Err(error);
     }
-    let kept = if target.path.exists() { Some(set_aside(&target.path)?) } else { None };
+    let kept = set_aside(&target.path)?;
     rename(&partial, &target.path)?;
     Ok(kept)
 }
@@ -128,17 +128,20 @@ fn sqlite(url: &str) -> Result<SqliteFile, BackupError> {
     if url.starts_with("postgres") { Err(BackupError::Postgres) } else { Ok(SqliteFile::of(url)?) }
 }
 
-/// Moves a database away, with what SQLite has written beside it and not yet into it.
-fn set_aside(database: &Path) -> Result<PathBuf, BackupError> {
+/// Moves a database away, with what SQLite has written beside it and not yet into it: SQLite would write that into whatever bears the
+/// name, so it goes first, and also where the database itself is gone.
+fn set_aside(database: &Path) -> Result<Option<PathBuf>, BackupError> {
     let names = (1..=u16::MAX).map(|number| beside(database, &format!("replaced-{number}")));
     let aside = names.into_iter().find(|path| !path.exists()).ok_or(BackupError::Exists(database.to_owned()))?;
-    for (suffix, must) in [("", true), ("-wal", false), ("-shm", false)] {
+    let mut is_any = false;
+    for suffix in ["-wal", "-shm", "-journal", ""] {
         let (from, to) = (with_suffix(database, suffix), with_suffix(&aside, suffix));
-        if must || from.exists() {
+        if from.exists() {
             rename(&from, &to)?;
+            is_any = true;
         }
     }
-    Ok(aside)
+    Ok(is_any.then_some(aside))
 }
 
 /// Looks at every page and every reference of a database, and whether this version can serve it.

@@ -97,7 +97,25 @@ fn affordable(limits: transport::Limits) -> transport::Limits {
     transport::Limits { connections: limits.connections.min(most), ..limits }
 }
 
+/// Serves, or stops while it starts: whoever asks it to then waits for nothing that could be lost.
 async fn serve(settings: Serve) -> anyhow::Result<()> {
+    let stop = stop_on_signal()?;
+    let started = CancellationToken::new();
+    let serving = start(settings, stop.clone(), started.clone());
+    tokio::select! {
+        served = serving => served,
+        () = async {
+            stop.cancelled().await;
+            if started.is_cancelled() {
+                std::future::pending::<()>().await;
+            }
+            tracing::info!("stopped while it started");
+        } => Ok(()),
+    }
+}
+
+/// Starts, says so, and serves until `stop`.
+async fn start(settings: Serve, stop: CancellationToken, started: CancellationToken) -> anyhow::Result<()> {
     let spans = settings.otlp.as_deref().map(|url| Spans::begin(url, settings.trace_share)).transpose()?;
     telemetry::init(&settings.log, settings.log_format, spans.as_ref())?;
     let metrics = Metrics::default();
@@ -176,7 +194,8 @@ async fn serve(settings: Serve) -> anyhow::Result<()> {
         deadline: settings.limits.deadline(),
         keys,
     };
-    let served = server::serve(listener, parts, stop_on_signal()?).await;
+    started.cancel();
+    let served = server::serve(listener, parts, stop).await;
     if let Some(spans) = spans {
         spans.end().await;
     }

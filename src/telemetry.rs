@@ -138,7 +138,7 @@ where
 
 /// A path as the log tells it: none of ours is longer, and what clients make up may be.
 fn brief(path: &str) -> &str {
-    path.get(..LONGEST_PATH).unwrap_or(path)
+    path.get(..path.floor_char_boundary(LONGEST_PATH)).unwrap_or(path)
 }
 
 /// The caller's own id if it is a decent one, else a new one.

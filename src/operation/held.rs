@@ -7,6 +7,7 @@ use sea_orm::{DatabaseTransaction, DbErr};
 
 use super::Place;
 use crate::app::App;
+use crate::auth::scope::Scope;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::error::Error;
@@ -15,6 +16,9 @@ use crate::lanes::Turn;
 
 /// How long a call waits for its turn: a line that is longer than that is more than the organization can be served.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How long the end of a transaction that is given up may keep the next in line waiting. The time-out of locks is four seconds.
+const LONGEST_END: Duration = Duration::from_secs(5);
 
 /// How often, and how far apart, a transaction that is given up is looked for.
 const LOOKS: usize = 2;
@@ -31,6 +35,14 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Waits for the organization's turn, for as long as it takes, and begins: what the service itself has to do is not refused.
+    pub(super) async fn begin_patiently(app: &App, scope: Scope) -> Result<Self, Error> {
+        let turn = app.lanes.turn(scope.organization_id()).await;
+        let transaction = app.database.begin().await?;
+        let name = format!("tenantry {}", id::new(Clock::System.now()));
+        Ok(Self { database: Arc::clone(&app.database), name, transaction: Some(transaction), turn: Some(turn) })
+    }
+
     /// Waits for the organization's turn, and begins.
     pub(super) async fn begin(app: &App, place: Place) -> Result<Self, Error> {
         let waiting = Instant::now();
@@ -101,8 +113,14 @@ impl Drop for Held {
         if let (Some(transaction), Ok(runtime)) = (transaction, tokio::runtime::Handle::try_current()) {
             let (database, name) = (Arc::clone(&self.database), std::mem::take(&mut self.name));
             runtime.spawn(async move {
-                interrupt(&database, &name).await;
-                undo(transaction).await;
+                // A database that says nothing any more must not hold up the organization: it gives up its lock by itself.
+                if tokio::time::timeout(LONGEST_END, interrupt(&database, &name)).await.is_err() {
+                    tracing::debug!("a transaction was not interrupted in time");
+                }
+                let undoing = tokio::spawn(undo(transaction));
+                if tokio::time::timeout(LONGEST_END, undoing).await.is_err() {
+                    tracing::debug!("a transaction was not rolled back in time");
+                }
                 drop(turn);
             });
         }

@@ -350,8 +350,7 @@ pub async fn undertake<D: Duty>(
     patiently: bool,
 ) -> Result<Option<D::Outcome>, Error> {
     let scope = Scope::of_newcomer(organization_id);
-    let place = Place { organization: Some(scope), answers_in: organization_id };
-    let held = Held::begin(app, place).await?;
+    let held = Held::begin_patiently(app, scope).await?;
     match fulfil(app, scope, held.transaction()?, duty, patiently).await {
         Ok(fulfilled) => {
             held.commit().await?;

@@ -210,7 +210,7 @@ async fn speak<S, B, I>(
     let (mut greeted, mut aged, mut idle) =
         (Some(opened + limits.handshake), Some(opened + jittered(limits.age)), Some(opened + limits.idle));
     // Once it is told to leave: when it is cut off.
-    let (mut leaving, mut over) = (false, None);
+    let (mut leaving, mut over) = (None::<Instant>, None);
     let mut looked = Some(opened + LOOK_AGAIN);
     loop {
         let leave = tokio::select! {
@@ -237,7 +237,9 @@ async fn speak<S, B, I>(
                 return;
             }
             () = at(looked) => {
-                if leaving && activity.idle_at(LOOK_AGAIN) <= Instant::now() {
+                // It has had the time to hear that it should.
+                let is_told = leaving.is_some_and(|told| told.elapsed() > LOOK_AGAIN);
+                if is_told && activity.idle_at(LOOK_AGAIN) <= Instant::now() {
                     tracing::debug!(%address, "cut off a connection that did not leave and has no calls");
                     return;
                 }
@@ -259,11 +261,11 @@ async fn speak<S, B, I>(
                 aged = None;
                 true
             }
-            () = retired.as_mut(), if !leaving => true,
-            () = stop.cancelled(), if !leaving => true,
+            () = retired.as_mut(), if leaving.is_none() => true,
+            () = stop.cancelled(), if leaving.is_none() => true,
         };
-        if leave && !leaving {
-            leaving = true;
+        if leave && leaving.is_none() {
+            leaving = Some(Instant::now());
             (aged, idle, over) = (None, None, Some(Instant::now() + limits.grace));
             connection.as_mut().graceful_shutdown();
         }

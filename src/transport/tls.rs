@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -222,6 +222,11 @@ fn load(files: &Files, contents: Contents, meter: &Meter) -> anyhow::Result<Load
         .with_single_cert(chain, key)
         .with_context(|| format!("{} with {}", of(&files.certificate), of(&files.key)))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    if contents.client_authority.is_some() {
+        // Who resumes a session is not asked for a certificate again, and one that has ended would serve for ever.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     meter.expiry.set(expiry.unwrap_or_default());
     Ok(Loaded { contents, config: Arc::new(config), retired: CancellationToken::new() })
 }

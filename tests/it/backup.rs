@@ -64,6 +64,18 @@ async fn a_backup_is_the_database_of_one_instant_while_changes_go_on() {
     let ann = Person::new(server.channel(), "ann").acting_in(&ann.organization_id, "owner");
     assert_eq!(ann.seats().await, "3 / 4 seats");
     server.stop().await;
+    // What was written beside a database that is gone is nothing of the one that comes in its place.
+    let path = |name: &str| home.directory.path().join(name);
+    std::fs::remove_file(path("tenantry.db")).expect("gone");
+    std::fs::write(path("tenantry.db-wal"), b"of another database").expect("a file");
+    works(&home, &["restore", "two.db"]).await;
+    assert!(!path("tenantry.db-wal").exists(), "SQLite would write it into the backup");
+    let mut server = Process::start(home.tenantry(&[])).await;
+    assert_eq!(
+        Person::new(server.channel(), "ann").acting_in(&ann.organization_id, "owner").seats().await,
+        "2 / 4 seats"
+    );
+    server.stop().await;
     let files =
         std::fs::read_dir(home.directory.path()).expect("a directory").map(|file| file.expect("a file").file_name());
     let partial: Vec<_> = files.filter(|name| name.to_string_lossy().contains("partial")).collect();

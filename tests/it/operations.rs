@@ -522,6 +522,23 @@ async fn a_server_that_starts_before_its_database_waits_for_it() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_server_that_waits_for_its_database_can_be_stopped() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut command = tenantry(directory.path());
+    command
+        .env("TENANTRY_DATABASE_URL", format!("postgres://a@{closed}/b"))
+        .env("TENANTRY_DATABASE_WAIT_SECONDS", "600");
+    let mut child = command.args(["--listen", "127.0.0.1:0"]).spawn().expect("it can be run");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let kill = format!("kill -TERM {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().expect("sh").success());
+    let ended = std::cell::RefCell::new(&mut child);
+    until("it ends", async || ended.borrow_mut().try_wait().expect("a child can be asked").is_some()).await;
+    assert!(child.wait().expect("ended").success());
+}
+
 // === schemas of other versions
 
 database_tests! {

@@ -109,10 +109,6 @@ impl KeySet {
         self.0.is_empty()
     }
 
-    pub(super) fn has_same_names(&self, other: &Self) -> bool {
-        self.names().eq(other.names())
-    }
-
     /// Refuses a set with a secret in it: one that others read too is none.
     pub(super) fn refuse_secrets(&self) -> Result<(), JwksFault> {
         let secret = self.0.iter().find(|key| key.algorithm == Algorithm::HS256);

@@ -115,6 +115,8 @@ pub struct TokenVerifier {
     leeway: TimeDelta,
     /// Whether the keys are fetched: then one that is not known may be new.
     is_fetched: bool,
+    /// The text of the key set that is in force.
+    taken: Mutex<Option<String>>,
     between_looks: Duration,
     /// When the key set was last looked at.
     looked_at: Mutex<Option<Instant>>,
@@ -147,6 +149,7 @@ impl TokenVerifier {
             audience,
             leeway: LEEWAY,
             is_fetched: false,
+            taken: Mutex::default(),
             between_looks: source::BETWEEN_LOOKS,
             looked_at: Mutex::default(),
             ask: Notify::new(),
@@ -161,14 +164,15 @@ impl TokenVerifier {
     /// Puts a key set in the place of all present keys. One that is refused changes nothing; nor does one that has secrets in it, unless
     /// it is private.
     fn take(&self, jwks: &str, is_private: bool) -> Result<(), JwksFault> {
+        if self.taken.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(jwks) {
+            return Ok(());
+        }
         let keys = KeySet::parse(jwks)?;
         if !is_private {
             keys.refuse_secrets()?;
         }
-        let before = self.keys();
-        if !before.has_same_names(&keys) {
-            tracing::info!(keys = ?keys.names().map(|(name, _)| name).collect::<Vec<_>>(), "a new key set is in force");
-        }
+        tracing::info!(keys = ?keys.names().map(|(name, _)| name).collect::<Vec<_>>(), "a new key set is in force");
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(jwks.to_owned());
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         Ok(())
     }

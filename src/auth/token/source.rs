@@ -100,8 +100,9 @@ impl Source {
         }
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
-            // Whoever is asked answers: a redirect could lead to anybody.
+            // Whoever is asked answers: a redirect could lead to anybody, and a proxy be anybody where there is no TLS.
             .redirect(Policy::none())
+            .no_proxy()
             .tls_backend_preconfigured(tls(authority)?)
             .build()?;
         Ok(Self::Url(url, client))
