@@ -1,7 +1,7 @@
 //! How long a call may take: as long as its caller waits, and never without end.
 //!
-//! tonic honours `grpc-timeout` too, but answers CANCELLED without a reason. This layer is a moment faster, and gives up what
-//! the call was doing. A call that names no deadline gets one: a database that hangs would hold it for ever.
+//! A call ends a moment before its caller's deadline, so that the caller hears why, and what it was doing is given up. One that names no
+//! deadline gets one: a database that hangs would hold it for ever.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 
 use crate::error::Error;
 
-/// By how much this layer is faster than tonic, at most.
+/// By how much a call ends before its caller gives it up, at most.
 const HEAD_START: Duration = Duration::from_millis(5);
 
 /// Ends calls at their deadline.

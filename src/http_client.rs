@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use url::{Host, Url};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +31,8 @@ pub enum TlsError {
 pub fn tls(authority: Option<&Path>) -> Result<rustls::ClientConfig, TlsError> {
     let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = authority {
-        let certificates = CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>()?;
-        if certificates.is_empty() {
-            return Err(TlsError::NoAuthority);
-        }
-        for certificate in certificates {
+        let pem = std::fs::read(path).map_err(rustls::pki_types::pem::Error::Io)?;
+        for certificate in certificates(&pem)? {
             roots.add(certificate)?;
         }
     }
@@ -54,4 +52,41 @@ pub fn told(error: reqwest::Error) -> String {
         cause = error.source();
     }
     told
+}
+
+/// The certificates in a PEM, of which there must be one.
+///
+/// # Errors
+///
+/// When there is none, or one cannot be read.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    if certificates.is_empty() { Err(TlsError::NoAuthority) } else { Ok(certificates) }
+}
+
+/// Whether a URL leads to this machine, so that nobody is on the way.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// The body of an answer.
+///
+/// # Errors
+///
+/// Says that it broke off, or is larger than `largest` bytes.
+pub async fn whole(mut response: reqwest::Response, largest: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(told)? {
+        if body.len() + piece.len() > largest {
+            return Err("an answer that is too large".into());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
 }

@@ -100,22 +100,22 @@ fn affordable(limits: transport::Limits) -> transport::Limits {
 /// Serves, or stops while it starts: whoever asks it to then waits for nothing that could be lost.
 async fn serve(settings: Serve) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
-    let started = CancellationToken::new();
-    let serving = start(settings, stop.clone(), started.clone());
-    tokio::select! {
-        served = serving => served,
-        () = async {
-            stop.cancelled().await;
-            if started.is_cancelled() {
-                std::future::pending::<()>().await;
-            }
+    let (listener, parts, spans) = tokio::select! {
+        prepared = prepare(settings) => prepared?,
+        () = stop.cancelled() => {
             tracing::info!("stopped while it started");
-        } => Ok(()),
+            return Ok(());
+        }
+    };
+    let served = server::serve(listener, parts, stop).await;
+    if let Some(spans) = spans {
+        spans.end().await;
     }
+    served
 }
 
-/// Starts, says so, and serves until `stop`.
-async fn start(settings: Serve, stop: CancellationToken, started: CancellationToken) -> anyhow::Result<()> {
+/// All that a server is made of, and who sends its spans.
+async fn prepare(settings: Serve) -> anyhow::Result<(TcpListener, server::Parts, Option<Spans>)> {
     let spans = settings.otlp.as_deref().map(|url| Spans::begin(url, settings.trace_share)).transpose()?;
     telemetry::init(&settings.log, settings.log_format, spans.as_ref())?;
     let metrics = Metrics::default();
@@ -194,12 +194,7 @@ async fn start(settings: Serve, stop: CancellationToken, started: CancellationTo
         deadline: settings.limits.deadline(),
         keys,
     };
-    started.cancel();
-    let served = server::serve(listener, parts, stop).await;
-    if let Some(spans) = spans {
-        spans.end().await;
-    }
-    served
+    Ok((listener, parts, spans))
 }
 
 /// Looks at the keys of tokens before anybody calls. Where they cannot be had, the server starts and is not ready until they are.

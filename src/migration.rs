@@ -32,7 +32,7 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
 const TABLE: &str = "tenantry_migration";
 
 /// The number of the newest of them.
-const NEWEST: i64 = 13;
+const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Why a database cannot be brought to the newest schema.
 #[derive(Debug, thiserror::Error)]

@@ -9,10 +9,8 @@ use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::{Either, Ready, ready};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
@@ -22,10 +20,10 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tower::{Layer, Service};
 use uuid::Uuid;
 
 use crate::auth::caller::Caller;
+use crate::check::Check;
 use crate::error::Error;
 
 /// When to try again where there was no room.
@@ -156,7 +154,7 @@ impl Overload {
     }
 
     /// Whether there is room for one more call.
-    pub fn look(&self) -> Result<(), Error> {
+    fn look(&self) -> Result<(), Error> {
         if self.calls.available_permits() == 0 { Err(self.shed()) } else { Ok(()) }
     }
 
@@ -253,41 +251,8 @@ impl Drop for Room {
 }
 
 /// Refuses calls while there is no room, before anything is done for them: not even who calls is looked at.
-#[derive(Clone, Debug)]
-pub struct ShedLayer(pub Arc<Overload>);
-
-impl<S> Layer<S> for ShedLayer {
-    type Service = Shed<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Shed { inner, overload: Arc::clone(&self.0) }
-    }
-}
-
-/// A service that is not asked for more than it can do.
-#[derive(Clone, Debug)]
-pub struct Shed<S> {
-    inner: S,
-    overload: Arc<Overload>,
-}
-
-impl<S, B, R> Service<Request<B>> for Shed<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Default,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.overload.look() {
-            Ok(()) => Either::Left(self.inner.call(request)),
-            Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
-        }
+impl Check for Arc<Overload> {
+    fn refusal<B>(&self, _: &mut Request<B>) -> Option<Response<()>> {
+        self.look().err().map(|error| Status::from(error).into_http())
     }
 }

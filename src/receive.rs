@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::future::{BoxFuture, Either, Ready, ready};
+use futures::future::BoxFuture;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -23,6 +23,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::auth::scope::Authorized;
+use crate::check::Check;
 use crate::error::Error;
 use crate::overload::{Overload, Room};
 
@@ -131,49 +132,23 @@ fn announced(received: &[u8]) -> Option<usize> {
 
 /// Refuses what is no call of gRPC, in the words of HTTP and of gRPC.
 #[derive(Clone, Copy, Debug)]
-pub struct GrpcOnlyLayer;
+pub struct GrpcOnly;
 
-impl<S> Layer<S> for GrpcOnlyLayer {
-    type Service = GrpcOnly<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        GrpcOnly { inner }
-    }
-}
-
-/// A service that only calls of gRPC reach.
-#[derive(Clone, Debug)]
-pub struct GrpcOnly<S> {
-    inner: S,
-}
-
-impl<S, B, R> Service<Request<B>> for GrpcOnly<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: Default,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<S::Response, S::Error>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl Check for GrpcOnly {
+    fn refusal<B>(&self, request: &mut Request<B>) -> Option<Response<()>> {
         let (status, error) = if request.method() != Method::POST {
             (StatusCode::METHOD_NOT_ALLOWED, Error::MethodUnknown)
         } else if !is_grpc(request.headers().get(CONTENT_TYPE)) {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, Error::ContentTypeUnknown)
         } else {
-            return Either::Left(self.inner.call(request));
+            return None;
         };
         let mut refusal = Status::from(error).into_http();
         *refusal.status_mut() = status;
         if status == StatusCode::METHOD_NOT_ALLOWED {
             refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         }
-        Either::Right(ready(Ok(refusal)))
+        Some(refusal)
     }
 }
 

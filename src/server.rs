@@ -18,16 +18,17 @@ use tower::Layer as _;
 use tower::layer::util::Stack;
 
 use crate::app::App;
-use crate::auth::layer::{AuthorizationLayer, Gate};
+use crate::auth::layer::Gate;
 use crate::auth::token::TokenVerifier;
 use crate::auth::token::source::{self, Source};
 use crate::billing::invariants::Watch;
 use crate::billing::provider::http;
 use crate::billing::provider::stripe::webhook::{Secret, TOLERANCE};
+use crate::check::{CheckLayer, Checked};
 use crate::clock::Clock;
 use crate::deadline::DeadlineLayer;
 use crate::error::Error;
-use crate::overload::{self, Overload, ShedLayer};
+use crate::overload::{self, Overload};
 use crate::pb::billing_service_server::BillingServiceServer;
 use crate::pb::delivery_service_server::DeliveryServiceServer;
 use crate::pb::event_service_server::EventServiceServer;
@@ -37,7 +38,7 @@ use crate::pb::organization_service_server::OrganizationServiceServer;
 use crate::pb::testing::clock_service_server::ClockServiceServer;
 use crate::pb::webhook_service_server::WebhookServiceServer;
 use crate::pb::workspace_service_server::WorkspaceServiceServer;
-use crate::receive::{GrpcOnly, GrpcOnlyLayer, ReceiveLayer};
+use crate::receive::{GrpcOnly, ReceiveLayer};
 use crate::scarce::ScarceLayer;
 use crate::telemetry::{RpcLog, RpcLogLayer};
 use crate::transport::tls::Tls;
@@ -124,13 +125,13 @@ pub struct Webhooks {
 }
 
 /// What answers calls, with all that stands before the services.
-type Answering = RpcLog<GrpcOnly<axum::Router>>;
+type Answering = RpcLog<Checked<axum::Router, GrpcOnly>>;
 
 /// Serves until `stop`, then lets the calls under way end.
 ///
 /// # Errors
 ///
-/// When the listener fails, or the descriptors that reflection serves are not sound.
+/// When the listener is none, or the descriptors that reflection serves are not sound.
 pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -152,7 +153,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let service = |routes: Routes| -> Answering {
         // tonic's own answer where there is no service would be a refusal without a reason.
         let routes = routes.into_axum_router().fallback(no_such_method);
-        RpcLogLayer(Arc::clone(&app)).layer(GrpcOnlyLayer.layer(routes))
+        RpcLogLayer(Arc::clone(&app)).layer(CheckLayer(GrpcOnly).layer(routes))
     };
     let meter = app.metrics.connections.clone();
     let transport = Transport { service: service(routes), limits: parts.limits, tls: parts.tls.clone(), meter };
@@ -173,7 +174,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let following = tokio::spawn(follow(verifier, parts.keys, parts.tls, Arc::clone(&app), end.clone()));
     let closing = CancellationToken::new();
     let stopping = {
-        let (stop, closing, background, app) = (stop, closing.clone(), background.clone(), Arc::clone(&app));
+        let (stop, closing, background, app) = (stop, closing.clone(), background, Arc::clone(&app));
         tokio::spawn(async move {
             stop.cancelled().await;
             background.cancel();
@@ -187,7 +188,6 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     };
     tracing::info!(%address, "serving");
     transport.serve(listener, closing, parts.drain).await;
-    background.cancel();
     // Each is at most one short step from its end, unless the database does not answer, or a server of e-mail is slow: a letter that it
     // takes after this is sent once more.
     let ends = async { tokio::join!(stopping, readiness, working, hearing, watching, feeding, delivering) };
@@ -245,8 +245,8 @@ fn probed(deadline: DeadlineLayer) -> Stack<ReceiveLayer, DeadlineLayer> {
 fn guarded(app: &Arc<App>, gate: &Arc<Gate>, deadline: DeadlineLayer, routes: Routes) -> Routes {
     // The gate before the body is read: it decides on the metadata. The deadline around both, and before everything whether there is room.
     let receive = ReceiveLayer { largest: LARGEST_REQUEST, overload: Arc::clone(&app.overload) };
-    let receive = Stack::new(receive, AuthorizationLayer(Arc::clone(gate)));
-    let guard = Stack::new(Stack::new(receive, deadline), ShedLayer(Arc::clone(&app.overload)));
+    let receive = Stack::new(receive, CheckLayer(Arc::clone(gate)));
+    let guard = Stack::new(Stack::new(receive, deadline), CheckLayer(Arc::clone(&app.overload)));
 
     let routes = routes
         .add_service(

@@ -9,7 +9,6 @@ use std::task::{self, Poll, ready};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
@@ -23,6 +22,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::app::App;
 use crate::auth::permission::requirement;
+use crate::clock::Clock;
 use crate::error::reason_of;
 use crate::id;
 use crate::metrics::{ReasonLabels, RpcLabels};
@@ -146,12 +146,7 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let decent =
         |id: &&str| (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.bytes().all(|letter| letter.is_ascii_graphic());
-    given.filter(decent).map_or_else(|| Arc::from(id::new(wall_clock()).to_string()), Arc::from)
-}
-
-#[expect(clippy::disallowed_methods, reason = "an id that only logs know is not part of what the manual clock rules")]
-fn wall_clock() -> DateTime<Utc> {
-    Utc::now()
+    given.filter(decent).map_or_else(|| Arc::from(id::new(Clock::System.now()).to_string()), Arc::from)
 }
 
 /// Written when it is dropped, so that a call that the client gave up has its line too.

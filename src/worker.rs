@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::FutureExt as _;
-use prometheus_client::metrics::counter::Counter;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::auth::scope::Scope;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::operation::store as entry;
 use crate::organization::store;
 use crate::{billing, delivery, event, idempotency};
@@ -48,40 +48,31 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 
 /// Does all that is due. What fails is logged and tried again the next time, and keeps nothing else from being done.
 pub async fn sweep(app: &App, stop: &CancellationToken) {
-    until_done(&app.metrics.worker_failures, "billing", stop, || billing::worker::step_some(app)).await;
-    until_done(&app.metrics.worker_failures, "collecting payments", stop, || billing::collection::collect_some(app))
-        .await;
-    until_done(&app.metrics.worker_failures, "forgetting the provider's events", stop, || {
+    until_done(&app.metrics, "billing", stop, || billing::worker::step_some(app)).await;
+    until_done(&app.metrics, "collecting payments", stop, || billing::collection::collect_some(app)).await;
+    until_done(&app.metrics, "forgetting the provider's events", stop, || {
         billing::collection::forget_some(app, ROWS_AT_ONCE)
     })
     .await;
-    until_done(&app.metrics.worker_failures, "taking expired invitations off the books", stop, || release(app)).await;
-    until_done(&app.metrics.worker_failures, "forgetting old answers", stop, || forget(app)).await;
+    until_done(&app.metrics, "taking expired invitations off the books", stop, || release(app)).await;
+    until_done(&app.metrics, "forgetting old answers", stop, || forget(app)).await;
     if let Some(lifetime) = app.event_lifetime {
         let before = app.clock.now() - lifetime;
         let some = || event::feed::forget_some(&app.database, before, ROWS_AT_ONCE);
-        until_done(&app.metrics.worker_failures, "forgetting old events", stop, some).await;
+        until_done(&app.metrics, "forgetting old events", stop, some).await;
     }
-    until_done(&app.metrics.worker_failures, "counting parked e-mail", stop, || {
-        delivery::mail::queue::count_parked(app)
-    })
-    .await;
-    until_done(&app.metrics.worker_failures, "forgetting old e-mail", stop, || {
-        delivery::mail::queue::forget_some(app, ROWS_AT_ONCE)
-    })
-    .await;
-    until_done(&app.metrics.worker_failures, "counting webhook endpoints", stop, || {
-        delivery::webhook::queue::count_ill(app)
-    })
-    .await;
+    until_done(&app.metrics, "counting parked e-mail", stop, || delivery::mail::queue::count_parked(app)).await;
+    until_done(&app.metrics, "forgetting old e-mail", stop, || delivery::mail::queue::forget_some(app, ROWS_AT_ONCE))
+        .await;
+    until_done(&app.metrics, "counting webhook endpoints", stop, || delivery::webhook::queue::count_ill(app)).await;
     let some = || delivery::webhook::queue::forget_some(app, ROWS_AT_ONCE);
-    until_done(&app.metrics.worker_failures, "forgetting old webhook deliveries", stop, some).await;
-    until_done(&app.metrics.worker_failures, "purging deleted organizations", stop, || purge(app)).await;
+    until_done(&app.metrics, "forgetting old webhook deliveries", stop, some).await;
+    until_done(&app.metrics, "purging deleted organizations", stop, || purge(app)).await;
 }
 
 /// Repeats a step as long as there is something left to do.
 pub async fn until_done<F: Future<Output = Result<bool, Error>>>(
-    failures: &Counter,
+    metrics: &Metrics,
     what: &str,
     stop: &CancellationToken,
     work: impl Fn() -> F,
@@ -91,7 +82,7 @@ pub async fn until_done<F: Future<Output = Result<bool, Error>>>(
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
-                failures.inc();
+                metrics.worker_failures.inc();
                 tracing::warn!(error = &error as &dyn std::error::Error, what, "the worker will try again");
                 return;
             }
@@ -156,10 +147,10 @@ mod tests {
             assert_ne!(steps.get(), 2, "the second step panics");
             Ok(steps.get() < 4)
         };
-        let (stop, failures) = (CancellationToken::new(), Counter::default());
-        until_done(&failures, "counting", &stop, work).await;
-        assert_eq!((steps.get(), failures.get()), (2, 1));
-        until_done(&failures, "counting", &stop, work).await;
+        let (stop, metrics) = (CancellationToken::new(), Metrics::default());
+        until_done(&metrics, "counting", &stop, work).await;
+        assert_eq!((steps.get(), metrics.worker_failures.get()), (2, 1));
+        until_done(&metrics, "counting", &stop, work).await;
         assert_eq!(steps.get(), 4);
     }
 }

@@ -3,21 +3,17 @@
 //! path → what the RPC requires → who calls → does the role policy let this role? It decides without the database and
 //! before the body is read. A tonic interceptor could not do it: it does not see the method.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::future::Either;
 use http::{Request, Response};
 use tokio::time::Instant;
 use tonic::Status;
-use tower::{Layer, Service};
 
 use super::caller::{Caller, CallerReader, UserCaller};
 use super::permission::{Requirement, requirement};
 use super::policy::{RolePolicy, custom};
 use super::scope::Authorized;
+use crate::check::Check;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::overload::Overload;
@@ -107,45 +103,15 @@ fn record(caller: &Caller) {
     }
 }
 
-/// Puts the gate before a service.
-#[derive(Clone, Debug)]
-pub struct AuthorizationLayer(pub Arc<Gate>);
-
-impl<S> Layer<S> for AuthorizationLayer {
-    type Service = Authorization<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Authorization { gate: Arc::clone(&self.0), inner }
-    }
-}
-
-/// A service behind the gate.
-#[derive(Clone, Debug)]
-pub struct Authorization<S> {
-    gate: Arc<Gate>,
-    inner: S,
-}
-
-impl<S, B, R> Service<Request<B>> for Authorization<S>
-where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
-    R: Default,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<S::Response, Infallible>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.gate.decide(&request) {
+/// Lets calls through with the proof of what was decided.
+impl Check for Arc<Gate> {
+    fn refusal<B>(&self, request: &mut Request<B>) -> Option<Response<()>> {
+        match self.decide(request) {
             Ok(authorized) => {
                 request.extensions_mut().insert(authorized);
-                Either::Left(self.inner.call(request))
+                None
             }
-            Err(error) => Either::Right(ready(Ok(Status::from(error).into_http()))),
+            Err(error) => Some(Status::from(error).into_http()),
         }
     }
 }

@@ -72,10 +72,8 @@ async fn send(app: &App, queued: &Notify, stop: &CancellationToken) {
 /// Where there is no e-mail, what happens is not told later.
 async fn pass_over(app: &App, stop: &CancellationToken) {
     loop {
-        until_done(&app.metrics.worker_failures, "passing over e-mail", &CancellationToken::new(), || {
-            mail::queue::pass_over(app)
-        })
-        .await;
+        until_done(&app.metrics, "passing over e-mail", &CancellationToken::new(), || mail::queue::pass_over(app))
+            .await;
         if stop.is_cancelled() {
             return;
         }
@@ -146,13 +144,13 @@ pub async fn sweep(app: &Arc<App>, stop: &CancellationToken) -> Result<(), Error
 }
 
 async fn queue_mail(app: &App, stop: &CancellationToken) {
-    until_done(&app.metrics.worker_failures, "queueing e-mail", stop, || mail::queue::queue_some(app)).await;
+    until_done(&app.metrics, "queueing e-mail", stop, || mail::queue::queue_some(app)).await;
 }
 
 async fn send_all(app: &App, stop: &CancellationToken) {
-    until_done(&app.metrics.worker_failures, "sending e-mail", stop, || mail::queue::send_some(app, stop)).await;
+    until_done(&app.metrics, "sending e-mail", stop, || mail::queue::send_some(app, stop)).await;
 }
 
 async fn wake_endpoints(app: &App, stop: &CancellationToken) {
-    until_done(&app.metrics.worker_failures, "waking webhook endpoints", stop, || webhook::queue::wake_some(app)).await;
+    until_done(&app.metrics, "waking webhook endpoints", stop, || webhook::queue::wake_some(app)).await;
 }

@@ -37,22 +37,22 @@ pub(super) struct Held {
 impl Held {
     /// Waits for the organization's turn, for as long as it takes, and begins: what the service itself has to do is not refused.
     pub(super) async fn begin_patiently(app: &App, scope: Scope) -> Result<Self, Error> {
-        let turn = app.lanes.turn(scope.organization_id()).await;
-        let transaction = app.database.begin().await?;
-        let name = format!("tenantry {}", id::new(Clock::System.now()));
-        Ok(Self { database: Arc::clone(&app.database), name, transaction: Some(transaction), turn: Some(turn) })
+        Self::of(app, async { Ok(Some(app.lanes.turn(scope.organization_id()).await)) }).await
     }
 
     /// Waits for the organization's turn, and begins.
     pub(super) async fn begin(app: &App, place: Place) -> Result<Self, Error> {
-        let waiting = Instant::now();
-        let turn = match place.organization {
-            Some(scope) => {
-                let turn = tokio::time::timeout(LONGEST_WAIT, app.lanes.short_turn(scope.organization_id())).await;
-                Some(turn.ok().flatten().ok_or_else(|| app.overload.shed())?)
-            }
-            None => None,
+        let turn = async {
+            let Some(scope) = place.organization else { return Ok(None) };
+            let turn = tokio::time::timeout(LONGEST_WAIT, app.lanes.short_turn(scope.organization_id())).await;
+            turn.ok().flatten().map(Some).ok_or_else(|| app.overload.shed())
         };
+        Self::of(app, turn).await
+    }
+
+    async fn of(app: &App, turn: impl Future<Output = Result<Option<Turn>, Error>>) -> Result<Self, Error> {
+        let waiting = Instant::now();
+        let turn = turn.await?;
         let transaction = app.database.begin().await?;
         app.metrics.transaction_wait.observe(waiting.elapsed().as_secs_f64());
         let name = format!("tenantry {}", id::new(Clock::System.now()));

@@ -146,13 +146,13 @@ where
         return;
     }
     let Some(tls) = &transport.tls else {
-        return speak(transport, stream, Peer { address, service: None }, stop, None).await;
+        return speak(transport, stream, Peer { address, service: None }, stop, &CancellationToken::new()).await;
     };
     let (acceptor, retired) = tls.acceptor();
     match tokio::time::timeout(transport.limits.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let service = tls.service_of(stream.get_ref().1);
-            speak(transport, stream, Peer { address, service }, stop, Some(retired)).await;
+            speak(transport, stream, Peer { address, service }, stop, &retired).await;
         }
         Ok(Err(error)) => {
             transport.meter.failed.inc();
@@ -170,7 +170,7 @@ async fn speak<S, B, I>(
     stream: I,
     peer: Peer,
     stop: &CancellationToken,
-    retired: Option<CancellationToken>,
+    retired: &CancellationToken,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -199,19 +199,12 @@ async fn speak<S, B, I>(
     };
     let counted = Counted { inner: stream, activity: Arc::clone(&activity) };
     let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(counted), answering));
-    let retired = async {
-        match &retired {
-            Some(retired) => retired.cancelled().await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut retired = pin!(retired);
     let opened = Instant::now();
     let (mut greeted, mut aged, mut idle) =
         (Some(opened + limits.handshake), Some(opened + jittered(limits.age)), Some(opened + limits.idle));
     // Once it is told to leave: when it is cut off.
     let (mut leaving, mut over) = (None::<Instant>, None);
-    let mut looked = Some(opened + LOOK_AGAIN);
+    let mut looked = opened + LOOK_AGAIN;
     loop {
         let leave = tokio::select! {
             ended = connection.as_mut() => {
@@ -236,7 +229,7 @@ async fn speak<S, B, I>(
                 tracing::debug!(%address, "cut off a connection that did not leave");
                 return;
             }
-            () = at(looked) => {
+            () = tokio::time::sleep_until(looked) => {
                 // It has had the time to hear that it should.
                 let is_told = leaving.is_some_and(|told| told.elapsed() > LOOK_AGAIN);
                 if is_told && activity.idle_at(LOOK_AGAIN) <= Instant::now() {
@@ -248,7 +241,7 @@ async fn speak<S, B, I>(
                     tracing::info!(%address, "cut off a connection that does not take its answers");
                     return;
                 }
-                looked = Some(Instant::now() + LOOK_AGAIN);
+                looked = Instant::now() + LOOK_AGAIN;
                 false
             }
             () = at(idle) => {
@@ -261,7 +254,7 @@ async fn speak<S, B, I>(
                 aged = None;
                 true
             }
-            () = retired.as_mut(), if leaving.is_none() => true,
+            () = retired.cancelled(), if leaving.is_none() => true,
             () = stop.cancelled(), if leaving.is_none() => true,
         };
         if leave && leaving.is_none() {

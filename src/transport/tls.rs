@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
@@ -19,6 +19,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
+use crate::http_client::certificates;
 use crate::id::ServiceName;
 
 /// How often the files are looked at. Kubernetes takes a minute to bring a new certificate to its pods.
@@ -229,12 +230,4 @@ fn load(files: &Files, contents: Contents, meter: &Meter) -> anyhow::Result<Load
     }
     meter.expiry.set(expiry.unwrap_or_default());
     Ok(Loaded { contents, config: Arc::new(config), retired: CancellationToken::new() })
-}
-
-fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let certificates = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| anyhow::anyhow!("it is no certificate in PEM"))?;
-    anyhow::ensure!(!certificates.is_empty(), "there is no certificate in it");
-    Ok(certificates)
 }

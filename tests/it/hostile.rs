@@ -291,7 +291,7 @@ async fn a_body_in_crumbs_is_a_body_or_the_end_of_its_connection() {
 // === answers that nobody takes
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_does_not_take_answers_is_cut_off_and_what_waited_is_freed() {
+async fn whoever_does_not_take_answers_is_cut_off_and_what_waited_is_bounded() {
     let siege = Siege::begin(&[]).await;
     let mallory = siege.somebody("mallory").founds("Malice").await;
     let emails: Vec<_> = (0..200).map(|number| format!("somebody.{number}.{}@example.com", "x".repeat(40))).collect();

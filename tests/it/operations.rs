@@ -21,6 +21,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::harness::binary::{Home, Process, finished, tenantry, until};
+use crate::harness::health::health;
 use crate::harness::person::{Person, answer};
 use crate::harness::postgres::Server;
 use crate::harness::refused::refused;
@@ -40,11 +41,6 @@ const READINESS: [&str; 10] = [
     "tenantry.v1.DeliveryService",
     "tenantry.v1.WebhookService",
 ];
-
-async fn health(channel: &Channel, service: &str) -> Result<ServingStatus, Status> {
-    let request = HealthCheckRequest { service: service.into() };
-    HealthClient::new(channel.clone()).check(request).await.map(|answer| answer.into_inner().status())
-}
 
 async fn until_health(channel: &Channel, service: &str, expected: ServingStatus) {
     let what = format!("`{service}` is {}", expected.as_str_name());

@@ -12,12 +12,10 @@ use tenantry::deadline::DeadlineLayer;
 use tenantry::{overload, pb};
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::harness::binary::until;
+use crate::harness::health::is_ready;
 use crate::harness::person::{Person, answer};
 use crate::harness::refused::{Refused, refused};
 use crate::harness::world::{Setup, World, roomy};
@@ -30,12 +28,6 @@ fn limited(overload: overload::Limits) -> Setup {
 async fn reads(person: &Person) -> Result<pb::GetSeatUsageResponse, Refused> {
     let request = pb::GetSeatUsageRequest { organization_id: person.organization_id.clone(), time: None };
     answer(person.billing().get_seat_usage(request).await)
-}
-
-async fn is_healthy(world: &World) -> bool {
-    let request = HealthCheckRequest { service: "readiness".into() };
-    let answered = HealthClient::new(world.channel()).check(request).await;
-    answered.is_ok_and(|answered| answered.into_inner().status() == ServingStatus::Serving)
 }
 
 /// A body of which the rest never comes.
@@ -111,7 +103,7 @@ database_tests! {
         let refusal = reads(&ann).await.expect_err("there is room for one");
         assert_eq!(refusal.is(), (Code::Unavailable, "OVERLOADED"));
         assert!(refusal.retry, "it is said when to try again");
-        assert!(is_healthy(&world).await, "health is never shed");
+        assert!(is_ready(&world.channel()).await, "health is never shed");
         assert!(metrics.overload.shed.get() > 0);
         held.rollback().await.expect("let go");
         waiting.await.expect("no panic").expect("what was under way is done");

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use tenantry::pb;
 use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::Backend;
 use crate::harness::binary::{Home, Process, until};
+use crate::harness::health::is_ready;
 use crate::harness::lost::was_never_sent;
 use crate::harness::person::Person;
 
@@ -90,7 +88,7 @@ async fn replicas_are_replaced_one_by_one_under_load_and_no_call_is_lost() {
     // Twice around.
     for _ in 0..4 {
         let new = start().await;
-        until("the new one is ready", async || is_ready(new.address).await).await;
+        until("the new one is ready", async || is_ready(&channel(new.address)).await).await;
         let mut old = servers.remove(0);
         {
             let mut endpoints = endpoints.write().expect("no panic");
@@ -113,10 +111,4 @@ async fn replicas_are_replaced_one_by_one_under_load_and_no_call_is_lost() {
         server.stop().await;
     }
     home.end().await;
-}
-
-async fn is_ready(address: SocketAddr) -> bool {
-    let request = HealthCheckRequest { service: "readiness".into() };
-    let answered = HealthClient::new(channel(address)).check(request).await;
-    answered.is_ok_and(|answered| answered.into_inner().status() == ServingStatus::Serving)
 }

@@ -5,7 +5,6 @@
 //! changes nothing: the keys from before stay in force, and it is tried again, less and less often.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +15,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use reqwest::redirect::Policy;
 use tokio_util::sync::CancellationToken;
-use url::{Host, Url};
+use url::Url;
 
 use super::TokenVerifier;
 use crate::clock::Clock;
-use crate::http_client::{TlsError, tls, told};
+use crate::http_client::{TlsError, is_loopback, tls, told, whole};
 
 /// How often a file is looked at.
 const LOOK_AT_FILE: Duration = Duration::from_secs(5);
@@ -89,13 +88,7 @@ impl Source {
             return Ok(Self::File(setting.into()));
         }
         let url = setting.parse::<Url>().map_err(|_| SourceError::Url(setting.to_owned()))?;
-        let is_here = match url.host() {
-            Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
+        if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
             return Err(SourceError::Url(setting.to_owned()));
         }
         let client = reqwest::Client::builder()
@@ -126,15 +119,11 @@ impl Source {
 }
 
 async fn fetch(url: &Url, client: &reqwest::Client) -> anyhow::Result<(String, Duration)> {
-    let failed = |error| anyhow::anyhow!(told(error));
-    let mut answer = client.get(url.clone()).header(ACCEPT, "application/json").send().await.map_err(failed)?;
+    let answer = client.get(url.clone()).header(ACCEPT, "application/json").send().await;
+    let answer = answer.map_err(|error| anyhow::anyhow!(told(error)))?;
     anyhow::ensure!(answer.status().is_success(), "answered {}", answer.status());
     let age = age(answer.headers());
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-        anyhow::ensure!(body.len() + chunk.len() <= LARGEST, "the answer is larger than {LARGEST} bytes");
-        body.extend_from_slice(&chunk);
-    }
+    let body = whole(answer, LARGEST).await.map_err(anyhow::Error::msg)?;
     Ok((String::from_utf8(body).context("the answer is not UTF-8")?, age))
 }
 

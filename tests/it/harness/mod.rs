@@ -8,6 +8,7 @@ pub(crate) mod chance;
 pub(crate) mod domains;
 pub(crate) mod finance;
 pub(crate) mod frames;
+pub(crate) mod health;
 pub(crate) mod localstripe;
 pub(crate) mod lost;
 pub(crate) mod mail;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
 use tempfile::TempDir;
 
+use super::certificates::Authority;
 use super::mail::Letter;
 use super::python::PythonServer;
 
@@ -99,12 +99,8 @@ fn read(line: &str) -> Taken {
 
 /// Writes an authority's certificate, and that of a server at `localhost` with its key.
 pub(crate) fn vouch(authority: &Path, server: &Path) {
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
-    let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    let issuer = Authority::new();
+    let (certificate, key) = issuer.signs(&["localhost"]);
     std::fs::write(authority, issuer.pem()).expect("a file");
-    std::fs::write(server, format!("{}{}", key.serialize_pem(), certificate.pem())).expect("a file");
+    std::fs::write(server, key + &certificate).expect("a file");
 }

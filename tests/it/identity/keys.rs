@@ -11,12 +11,10 @@ use tenantry::auth::token::TokenSettings;
 use tenantry::auth::token::source::Source;
 use tokio::net::TcpListener;
 use tonic::Code;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
 use super::{is_known, with};
 use crate::harness::binary::until;
+use crate::harness::health::is_ready;
 use crate::harness::plain_http::{Answer, Request};
 use crate::harness::refused::Refused;
 use crate::harness::world::{Setup, World};
@@ -98,24 +96,18 @@ async fn comes(world: &World, signer: &Signer) -> Result<(), Refused> {
     is_known(&with(world.channel(), &[("authorization", &format!("Bearer {}", signer.token(world)))])).await
 }
 
-async fn is_ready(world: &World) -> bool {
-    let request = HealthCheckRequest { service: "readiness".into() };
-    let answered = HealthClient::new(world.channel()).check(request).await;
-    answered.is_ok_and(|answered| answered.into_inner().status() == ServingStatus::Serving)
-}
-
 database_tests! {
     async fn a_server_without_its_keys_is_not_ready_and_becomes_so_by_itself(backend: Backend) {
         let (provider, one) = (Provider::start().await, Signer::new("one"));
         let world = world(backend, &provider, Duration::ZERO).await;
         until("it was asked in vain", async || provider.asked() > 0).await;
-        assert!(!is_ready(&world).await);
+        assert!(!is_ready(&world.channel()).await);
         let refused = comes(&world, &one).await.expect_err("there are no keys");
         assert_eq!(refused.is(), (Code::Unavailable, "KEYS_UNAVAILABLE"), "nobody's token is called bad for that");
         assert!(refused.retry);
         provider.publishes(&[one.published()]);
         until("the keys are there", async || comes(&world, &one).await.is_ok()).await;
-        until("it is ready", async || is_ready(&world).await).await;
+        until("it is ready", async || is_ready(&world.channel()).await).await;
         world.end().await;
     }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::{Client, RequestBuilder, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::wire::{ApiError, Failed};
 use super::{Settings, SettingsError};
 use crate::billing::provider::ProviderError;
-use crate::http_client::{tls, told};
+use crate::http_client::{is_loopback, tls, told, whole};
 use crate::trace::carried_on;
 
 /// The version whose words `wire` speaks (<https://docs.stripe.com/api/versioning>), whatever the account's own is.
@@ -132,7 +132,7 @@ impl Caller {
         let response = request.send().await.map_err(|error| Failure::lost(told(error)))?;
         let status = response.status().as_u16();
         let id = response.headers().get("request-id").and_then(|id| id.to_str().ok()).unwrap_or("none").to_owned();
-        let body = whole(response).await?;
+        let body = whole(response, LARGEST_ANSWER).await.map_err(Failure::lost)?;
         match status {
             // It was done, whatever the answer looks like.
             200..=299 => serde_json::from_slice(&body)
@@ -163,30 +163,15 @@ impl Caller {
     }
 }
 
-/// The body, if it is not larger than what is taken.
-async fn whole(mut response: Response) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| Failure::lost(told(error)))? {
-        if body.len() + piece.len() > LARGEST_ANSWER {
-            return Err(Failure::lost("an answer that is too large"));
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
-}
-
 fn base(text: &str) -> Result<Url, SettingsError> {
     let base: Url = text.parse().map_err(|_| SettingsError::Url)?;
     let nothing_more = base.path() == "/" && base.query().is_none() && base.fragment().is_none();
     if !nothing_more || !base.username().is_empty() || base.password().is_some() {
         return Err(SettingsError::Url);
     }
-    // Read as text, since `Url` writes an address in one way only.
-    let host = base.host_str().ok_or(SettingsError::Url)?.trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     match base.scheme() {
         "https" => Ok(base),
-        "http" if loopback => Ok(base),
+        "http" if is_loopback(&base) => Ok(base),
         "http" => Err(SettingsError::Plain),
         _ => Err(SettingsError::Url),
     }
