@@ -89,6 +89,14 @@ mod tests {
         assert_ne!(Email::parse("a.b@x.com").unwrap().normalized, Email::parse("ab@x.com").unwrap().normalized);
         // Letters that only look alike may be somebody else's mailbox.
         assert_ne!(Email::parse("\u{ff41}nn@x.com").unwrap().normalized, Email::parse("ann@x.com").unwrap().normalized);
+        let (cyrillic, latin) =
+            (Email::parse("\u{430}nn@\u{430}pple.com").unwrap(), Email::parse("ann@apple.com").unwrap());
+        assert_ne!(cyrillic.normalized, latin.normalized);
+        assert!(
+            cyrillic.domain().starts_with("xn--"),
+            "who reads the domain sees that it is another: {}",
+            cyrillic.domain()
+        );
         assert_ne!(Email::parse("a+1@x.com").unwrap().normalized, Email::parse("a@x.com").unwrap().normalized);
     }
 
@@ -130,7 +138,10 @@ mod tests {
         ] {
             assert!(Email::parse(text).is_err(), "{text:?} was taken");
         }
-        let long = format!("{}@example.com", "a".repeat(250));
-        assert!(Email::parse(&long).is_err());
+        let long = |count: usize| Email::parse(&format!("{}@example.com", "a".repeat(count)));
+        assert!(long(64).is_ok(), "RFC 5321 section 4.5.3.1.1");
+        for count in [65, 250, 100_000] {
+            assert!(long(count).is_err(), "{count} letters before the @");
+        }
     }
 }

@@ -21,8 +21,18 @@ pub struct Lanes(Arc<Mutex<HashMap<Uuid, Arc<Line<()>>>>>);
 impl Lanes {
     /// As [`Lanes::turn`], unless the line is too long already: then nobody who joins it would wait for less than too long.
     pub async fn short_turn(&self, organization_id: Uuid) -> Option<Turn> {
-        let is_long = self.lines().get(&organization_id).is_some_and(|line| Arc::strong_count(line) > LONGEST_LINE);
+        let is_long = self.are_more_than(LONGEST_LINE, organization_id);
         if is_long { None } else { Some(self.turn(organization_id).await) }
+    }
+
+    /// Whether the line is so long that who joins it should be known to belong there.
+    #[must_use]
+    pub fn is_busy(&self, organization_id: Uuid) -> bool {
+        self.are_more_than(LONGEST_LINE / 2, organization_id)
+    }
+
+    fn are_more_than(&self, many: usize, organization_id: Uuid) -> bool {
+        self.lines().get(&organization_id).is_some_and(|line| Arc::strong_count(line) > many)
     }
 
     /// Waits until it is the caller's turn; it ends when what is given back is dropped.

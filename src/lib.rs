@@ -25,6 +25,7 @@ pub mod auth;
 pub mod backup;
 pub mod banner;
 pub mod billing;
+pub mod chance;
 pub mod check;
 pub mod clock;
 pub mod config;

@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, Statement};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, RuntimeErr, Statement};
+use sqlx::error::DatabaseError;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 /// Every migration, oldest first. Never changed once released; only added to.
@@ -34,12 +35,15 @@ const TABLE: &str = "tenantry_migration";
 /// The number of the newest of them.
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
+/// What PostgreSQL says when a lock was waited for too long.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// Why a database cannot be brought to the newest schema.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
     /// A migration failed, or was edited after it was run.
     #[error(transparent)]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrateError),
     /// What was run could not be read.
     #[error("could not read which migrations were run")]
     Read(#[from] DbErr),
@@ -51,6 +55,18 @@ pub enum MigrationError {
         /// What a version must know.
         oldest: i64,
     },
+}
+
+impl MigrationError {
+    /// Whether somebody else had what it needs for longer than it waits.
+    pub(crate) fn had_to_wait(&self) -> bool {
+        let error = match self {
+            Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => error,
+            Self::Read(DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error))) => error,
+            _ => return false,
+        };
+        error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+    }
 }
 
 /// Brings the database behind `connection` to the newest schema. One that is newer serves as well, as long as nothing was taken away that
@@ -81,7 +97,7 @@ pub async fn migrate(connection: &DatabaseConnection) -> Result<(), MigrationErr
 }
 
 /// Refuses a schema from which something was taken away that this version needs.
-pub(crate) async fn check_floor(connection: &DatabaseConnection) -> Result<(), MigrationError> {
+pub(crate) async fn check_floor(connection: &impl ConnectionTrait) -> Result<(), MigrationError> {
     if !is_there(connection, "schema_floor").await? {
         return Ok(());
     }
@@ -94,11 +110,11 @@ pub(crate) async fn check_floor(connection: &DatabaseConnection) -> Result<(), M
 }
 
 /// Whether a database was ever migrated by this service.
-pub(crate) async fn is_ours(connection: &DatabaseConnection) -> Result<bool, DbErr> {
+pub(crate) async fn is_ours(connection: &impl ConnectionTrait) -> Result<bool, DbErr> {
     is_there(connection, TABLE).await
 }
 
-async fn is_there(connection: &DatabaseConnection, table: &str) -> Result<bool, DbErr> {
+async fn is_there(connection: &impl ConnectionTrait, table: &str) -> Result<bool, DbErr> {
     let sql = match connection.get_database_backend() {
         DbBackend::Postgres => format!("SELECT 1 WHERE to_regclass('{table}') IS NOT NULL"),
         _ => format!("SELECT 1 FROM sqlite_master WHERE name = '{table}'"),
@@ -107,7 +123,7 @@ async fn is_there(connection: &DatabaseConnection, table: &str) -> Result<bool, 
 }
 
 /// The migrations that were run to their end, with the checksums of their texts; none on an empty database.
-async fn applied(connection: &DatabaseConnection) -> Result<BTreeMap<i64, Vec<u8>>, DbErr> {
+async fn applied(connection: &impl ConnectionTrait) -> Result<BTreeMap<i64, Vec<u8>>, DbErr> {
     if !is_ours(connection).await? {
         return Ok(BTreeMap::new());
     }
@@ -116,7 +132,7 @@ async fn applied(connection: &DatabaseConnection) -> Result<BTreeMap<i64, Vec<u8
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
-fn of(connection: &DatabaseConnection, sql: String) -> Statement {
+fn of(connection: &impl ConnectionTrait, sql: String) -> Statement {
     Statement::from_string(connection.get_database_backend(), sql)
 }
 

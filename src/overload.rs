@@ -17,7 +17,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use http::{Request, Response};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
@@ -33,8 +33,15 @@ const TRY_AGAIN: Duration = Duration::from_millis(500);
 const BURST_SECONDS: u32 = 2;
 
 /// The part of the room for bytes that one caller may have, and how much at least: a request of the largest size, and another.
-const SHARES: usize = 8;
-const LEAST_SHARE: usize = 2 * 1024 * 1024 + 64;
+const SHARES_OF_BYTES: usize = 8;
+const LEAST_BYTES: usize = 2 * 1024 * 1024 + 64;
+
+/// The part of the places that one user may have. Services may have them all: who calls through one is for it to say.
+const SHARES_OF_CALLS: usize = 4;
+
+/// How many watches there may be at a time, and how many of one user.
+const WATCHES: usize = 2048;
+const WATCHES_OF_A_USER: usize = 16;
 
 /// How often those are forgotten of whom nothing came for a while.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -67,14 +74,37 @@ pub struct Meter {
     pub limited: Counter,
 }
 
+/// What there is so much of, and no more.
+#[derive(Clone, Copy, Debug)]
+enum Good {
+    Calls,
+    Bytes,
+    Watches,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Stock {
+    free: Semaphore,
+    /// How much one user may have.
+    of_a_user: usize,
+    /// How much one service may have.
+    of_a_service: usize,
+}
+
+impl Stock {
+    fn new(all: usize, of_a_user: usize, of_a_service: usize) -> Self {
+        Self { free: Semaphore::new(all), of_a_user, of_a_service }
+    }
+}
+
 /// What is taken on.
 pub struct Overload {
-    calls: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    /// How many of the bytes one caller may have.
-    share: usize,
-    /// How many each has.
-    shares: Mutex<HashMap<CallerKey, usize>>,
+    calls: Stock,
+    bytes: Stock,
+    watches: Stock,
+    /// What each caller has of them.
+    shares: Mutex<HashMap<CallerKey, [usize; 3]>>,
     callers: Option<Rate<CallerKey>>,
     organizations: Option<Rate<Uuid>>,
     meter: Meter,
@@ -84,8 +114,9 @@ impl fmt::Debug for Overload {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Overload")
-            .field("free_calls", &self.calls.available_permits())
-            .field("free_bytes", &self.bytes.available_permits())
+            .field("calls", &self.calls)
+            .field("bytes", &self.bytes)
+            .field("watches", &self.watches)
             .finish_non_exhaustive()
     }
 }
@@ -142,10 +173,11 @@ impl Overload {
     /// With these limits, nothing taken on yet.
     #[must_use]
     pub fn new(limits: &Limits, meter: Meter) -> Self {
+        let share_of_bytes = LEAST_BYTES.max(limits.bytes / SHARES_OF_BYTES);
         Self {
-            calls: Arc::new(Semaphore::new(limits.calls)),
-            bytes: Arc::new(Semaphore::new(limits.bytes)),
-            share: LEAST_SHARE.max(limits.bytes / SHARES),
+            calls: Stock::new(limits.calls, limits.calls.div_ceil(SHARES_OF_CALLS), limits.calls),
+            bytes: Stock::new(limits.bytes, share_of_bytes, share_of_bytes),
+            watches: Stock::new(WATCHES, WATCHES_OF_A_USER, WATCHES),
             shares: Mutex::default(),
             callers: limits.caller_rate.map(|rate| Rate::new(rate, "caller")),
             organizations: limits.organization_rate.map(|rate| Rate::new(rate, "organization")),
@@ -155,20 +187,41 @@ impl Overload {
 
     /// Whether there is room for one more call.
     fn look(&self) -> Result<(), Error> {
-        if self.calls.available_permits() == 0 { Err(self.shed()) } else { Ok(()) }
+        if self.calls.free.available_permits() == 0 { Err(self.shed()) } else { Ok(()) }
     }
 
-    /// Room for one more call.
-    pub fn call(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.calls).try_acquire_owned().map_err(|_| self.shed())
+    /// Room for one more call, of a caller if it has one.
+    pub fn call(self: &Arc<Self>, caller: Option<&Caller>) -> Result<Taken, Error> {
+        let mut taken = self.taken(Good::Calls, caller);
+        taken.more(1)?;
+        Ok(taken)
     }
 
-    /// Room for a request of a caller, if there is one, that is about to be read.
-    pub fn room(self: &Arc<Self>, caller: Option<&Caller>) -> Room {
-        Room { overload: Arc::clone(self), key: caller.map(CallerKey::of), bytes: 0 }
+    /// Room for one more watch of a caller.
+    pub fn watch(self: &Arc<Self>, caller: &Caller) -> Result<Taken, Error> {
+        let mut taken = self.taken(Good::Watches, Some(caller));
+        taken.more(1)?;
+        Ok(taken)
     }
 
-    fn shares(&self) -> MutexGuard<'_, HashMap<CallerKey, usize>> {
+    /// Room for a request that is about to be read, none of it taken yet.
+    pub fn request(self: &Arc<Self>, caller: Option<&Caller>) -> Taken {
+        self.taken(Good::Bytes, caller)
+    }
+
+    fn taken(self: &Arc<Self>, good: Good, caller: Option<&Caller>) -> Taken {
+        Taken { overload: Arc::clone(self), good, key: caller.map(CallerKey::of), count: 0 }
+    }
+
+    fn stock(&self, good: Good) -> &Stock {
+        match good {
+            Good::Calls => &self.calls,
+            Good::Bytes => &self.bytes,
+            Good::Watches => &self.watches,
+        }
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<CallerKey, [usize; 3]>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,46 +260,58 @@ impl Overload {
     }
 }
 
-/// What a request takes of the room that there is for bytes, until it is dropped.
+/// What was taken of something, until it is dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct Taken {
     overload: Arc<Overload>,
+    good: Good,
     key: Option<CallerKey>,
-    bytes: usize,
+    count: usize,
 }
 
-impl Room {
-    /// Takes so many bytes more: of what there is for all, and of what one caller may have of it. Whoever sends much and slowly
-    /// would else leave no room for those who send little.
-    pub fn grow(&mut self, count: usize) -> Result<(), Error> {
-        let overload = &self.overload;
+impl Taken {
+    /// Takes so many more: of what there is for all, and of what one caller may have of it. Whoever sends much and slowly, or asks for
+    /// much at once, would else leave no room for those who do not.
+    pub fn more(&mut self, count: usize) -> Result<(), Error> {
+        let (overload, good) = (&self.overload, self.good);
+        let stock = overload.stock(good);
         let permits = u32::try_from(count).map_err(|_| overload.shed())?;
-        let all = overload.bytes.try_acquire_many(permits).map_err(|_| overload.shed())?;
+        let all = stock.free.try_acquire_many(permits).map_err(|_| overload.shed())?;
         if let Some(key) = self.key.as_ref().filter(|_| count > 0) {
+            let most = match key {
+                CallerKey::User(_) => stock.of_a_user,
+                CallerKey::Service(_) => stock.of_a_service,
+            };
             let mut shares = overload.shares();
-            let has = shares.get(key).copied().unwrap_or_default().saturating_add(count);
-            if has > overload.share {
-                return Err(overload.shed());
+            match shares.get_mut(key).map(|share| &mut share[good as usize]) {
+                Some(has) if has.saturating_add(count) > most => return Err(overload.shed()),
+                Some(has) => *has += count,
+                None if count > most => return Err(overload.shed()),
+                None => {
+                    let mut share = [0; 3];
+                    share[good as usize] = count;
+                    shares.insert(key.clone(), share);
+                }
             }
-            shares.insert(key.clone(), has);
         }
         all.forget();
-        self.bytes += count;
+        self.count += count;
         Ok(())
     }
 }
 
-impl Drop for Room {
+impl Drop for Taken {
     fn drop(&mut self) {
-        if let Some(key) = self.key.as_ref().filter(|_| self.bytes > 0) {
+        if let Some(key) = self.key.as_ref().filter(|_| self.count > 0) {
             let mut shares = self.overload.shares();
-            let left = shares.get(key).copied().unwrap_or_default().saturating_sub(self.bytes);
-            match left {
-                0 => shares.remove(key),
-                _ => shares.insert(key.clone(), left),
-            };
+            if let Some(share) = shares.get_mut(key) {
+                share[self.good as usize] -= self.count;
+                if *share == [0; 3] {
+                    shares.remove(key);
+                }
+            }
         }
-        self.overload.bytes.add_permits(self.bytes);
+        self.overload.stock(self.good).free.add_permits(self.count);
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Buf as _, Bytes};
@@ -25,7 +25,7 @@ use tower::{Layer, Service};
 use crate::auth::scope::Authorized;
 use crate::check::Check;
 use crate::error::Error;
-use crate::overload::{Overload, Room};
+use crate::overload::{Overload, Taken};
 
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -78,11 +78,13 @@ where
         let mut inner = std::mem::replace(&mut self.inner, copy);
         let (largest, overload) = (self.largest, Arc::clone(&self.overload));
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let room = overload.room(parts.extensions.get::<Authorized>().map(Authorized::caller));
+            let (mut parts, body) = request.into_parts();
+            // Whoever had to has read them. Nobody is to have them kept by a call whose body does not come.
+            parts.headers = essential(&parts.headers);
             let received = async {
-                let (body, room) = receive(body, largest, room).await?;
-                Ok::<_, Error>((body, room, overload.call()?))
+                let caller = parts.extensions.get::<Authorized>().map(Authorized::caller);
+                let (body, room) = receive(body, largest, overload.request(caller)).await?;
+                Ok::<_, Error>((body, room, overload.call(caller)?))
             };
             match received.await {
                 Ok((body, room, place)) => {
@@ -99,7 +101,7 @@ where
 }
 
 /// Reads a request, and holds room for it. One that says to be too large is not read.
-async fn receive<B>(body: B, largest: usize, mut room: Room) -> Result<(Bytes, Room), Error>
+async fn receive<B>(body: B, largest: usize, mut room: Taken) -> Result<(Bytes, Taken), Error>
 where
     B: Body,
     B::Error: Display,
@@ -110,7 +112,7 @@ where
         // Nobody hears this: it is the client that went away.
         let frame = frame.map_err(|fault| Error::Unreadable { field: String::new(), fault: fault.to_string() })?;
         let Ok(mut data) = frame.into_data() else { continue };
-        room.grow(data.remaining())?;
+        room.more(data.remaining())?;
         while data.has_remaining() {
             let chunk = data.chunk();
             received.extend_from_slice(chunk);
@@ -122,6 +124,15 @@ where
         }
     }
     Ok((received.into(), room))
+}
+
+/// The headers that say how to read the message.
+fn essential(headers: &HeaderMap) -> HeaderMap {
+    let read = [CONTENT_TYPE, HeaderName::from_static("grpc-encoding")];
+    read.into_iter()
+        .filter_map(|name| Some((headers.get(&name)?.clone(), name)))
+        .map(|(value, name)| (name, value))
+        .collect()
 }
 
 /// How long the message says to be.

@@ -1,19 +1,26 @@
 //! What is there for a few at a time: reflection. Its answers are large, and whoever asks need not even say who they are.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Bytes;
+use pin_project_lite::pin_project;
 use tokio::sync::Semaphore;
+use tokio::time::Sleep;
 use tonic::Status;
 use tower::{Layer, Service};
 
 use crate::overload::Overload;
+
+/// For how long each may go on asking: a client that lies idle would keep its place from others.
+const ASKS_FOR: Duration = Duration::from_secs(15);
 
 /// Lets so many calls through at a time, each until its answer was taken; the others are told to come again.
 #[derive(Clone, Debug)]
@@ -41,7 +48,7 @@ pub struct Scarce<S> {
 
 impl<S, B, R> Service<Request<B>> for Scarce<S>
 where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
+    S: Service<Request<Ending<B>>, Response = Response<R>, Error = Infallible>,
     S::Future: Send + 'static,
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -59,7 +66,7 @@ where
             let refusal = Status::from(self.layer.overload.shed()).into_http();
             return Box::pin(async { Ok(refusal) });
         };
-        let answering = self.inner.call(request);
+        let answering = self.inner.call(request.map(|inner| Ending { inner, over: tokio::time::sleep(ASKS_FOR) }));
         Box::pin(async move {
             let answered = answering.await?;
             // The place is given back with the body.
@@ -69,5 +76,40 @@ where
             };
             Ok(answered.map(|body| tonic::body::Body::new(body.map_frame(holding))))
         })
+    }
+}
+
+pin_project! {
+    /// A request that ends after a time, as if there were no more questions.
+    #[derive(Debug)]
+    pub struct Ending<B> {
+        #[pin]
+        inner: B,
+        #[pin]
+        over: Sleep,
+    }
+}
+
+impl<B: Body> Body for Ending<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        match this.inner.poll_frame(context) {
+            Poll::Pending => this.over.poll(context).map(|()| None),
+            came @ Poll::Ready(_) => came,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }

@@ -50,8 +50,8 @@ use crate::{
 /// How often the database is asked for a sign of life, on which readiness follows.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long it may take to give one.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long those may take who stop last.
+const LAST_STEPS: Duration = Duration::from_secs(2);
 
 /// How often some organizations are recounted.
 const WATCH_INTERVAL: Duration = Duration::from_mins(1);
@@ -191,14 +191,14 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     // Each is at most one short step from its end, unless the database does not answer, or a server of e-mail is slow: a letter that it
     // takes after this is sent once more.
     let ends = async { tokio::join!(stopping, readiness, working, hearing, watching, feeding, delivering) };
-    if tokio::time::timeout(PING_TIMEOUT, ends).await.is_err() {
+    if tokio::time::timeout(LAST_STEPS, ends).await.is_err() {
         tracing::warn!("left the background work before its end");
     }
     end.cancel();
-    if tokio::time::timeout(PING_TIMEOUT, async { tokio::join!(measuring, probing, following) }).await.is_err() {
+    if tokio::time::timeout(LAST_STEPS, async { tokio::join!(measuring, probing, following) }).await.is_err() {
         tracing::warn!("left those who look at health and metrics before their end");
     }
-    if !matches!(tokio::time::timeout(PING_TIMEOUT, app.database.close()).await, Ok(Ok(()))) {
+    if !matches!(tokio::time::timeout(LAST_STEPS, app.database.close()).await, Ok(Ok(()))) {
         tracing::warn!("the database was not closed properly");
     }
     Ok(())
@@ -209,7 +209,7 @@ async fn answer_health(listener: Option<TcpListener>, service: Answering, stop: 
     let Some(listener) = listener else { return };
     let limits = transport::Limits { connections: MOST_PROBES, ..transport::Limits::default() };
     let transport = Transport { service, limits, tls: None, meter: transport::Meter::default() };
-    transport.serve(listener, stop, PING_TIMEOUT).await;
+    transport.serve(listener, stop, LAST_STEPS).await;
 }
 
 /// Follows what changes outside: the keys of tokens, certificates; and forgets those who call no more.
@@ -395,7 +395,7 @@ async fn follow_database(
 ) {
     let mut ready = None;
     loop {
-        let answered = tokio::time::timeout(PING_TIMEOUT, app.database.ping()).await.is_ok_and(|ping| ping.is_ok());
+        let answered = app.database.is_alive().await;
         app.metrics.database_up.set(answered.into());
         let has_keys = verifier.as_ref().is_none_or(|verifier| verifier.has_keys());
         if stop.is_cancelled() {

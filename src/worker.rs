@@ -35,9 +35,11 @@ const ROWS_AT_ONCE: u64 = 2000;
 /// Works until told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     loop {
-        sweep(&app, &stop).await;
+        let is_done = sweep(&app, &stop).await;
         app.metrics.worker_sweeps.inc();
-        app.metrics.worker_swept.set(Clock::System.now().timestamp());
+        if is_done {
+            app.metrics.worker_swept.set(Clock::System.now().timestamp());
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
@@ -46,48 +48,56 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-/// Does all that is due. What fails is logged and tried again the next time, and keeps nothing else from being done.
-pub async fn sweep(app: &App, stop: &CancellationToken) {
-    until_done(&app.metrics, "billing", stop, || billing::worker::step_some(app)).await;
-    until_done(&app.metrics, "collecting payments", stop, || billing::collection::collect_some(app)).await;
-    until_done(&app.metrics, "forgetting the provider's events", stop, || {
+/// Does all that is due. What fails is logged and tried again the next time, and keeps nothing else from being done. Says
+/// whether nothing did.
+pub async fn sweep(app: &App, stop: &CancellationToken) -> bool {
+    let mut is_done = true;
+    is_done &= until_done(&app.metrics, "billing", stop, || billing::worker::step_some(app)).await;
+    is_done &= until_done(&app.metrics, "collecting payments", stop, || billing::collection::collect_some(app)).await;
+    is_done &= until_done(&app.metrics, "forgetting the provider's events", stop, || {
         billing::collection::forget_some(app, ROWS_AT_ONCE)
     })
     .await;
-    until_done(&app.metrics, "taking expired invitations off the books", stop, || release(app)).await;
-    until_done(&app.metrics, "forgetting old answers", stop, || forget(app)).await;
+    is_done &= until_done(&app.metrics, "taking expired invitations off the books", stop, || release(app)).await;
+    is_done &= until_done(&app.metrics, "forgetting old answers", stop, || forget(app)).await;
     if let Some(lifetime) = app.event_lifetime {
         let before = app.clock.now() - lifetime;
         let some = || event::feed::forget_some(&app.database, before, ROWS_AT_ONCE);
-        until_done(&app.metrics, "forgetting old events", stop, some).await;
+        is_done &= until_done(&app.metrics, "forgetting old events", stop, some).await;
     }
-    until_done(&app.metrics, "counting parked e-mail", stop, || delivery::mail::queue::count_parked(app)).await;
-    until_done(&app.metrics, "forgetting old e-mail", stop, || delivery::mail::queue::forget_some(app, ROWS_AT_ONCE))
-        .await;
-    until_done(&app.metrics, "counting webhook endpoints", stop, || delivery::webhook::queue::count_ill(app)).await;
+    is_done &=
+        until_done(&app.metrics, "counting parked e-mail", stop, || delivery::mail::queue::count_parked(app)).await;
+    is_done &= until_done(&app.metrics, "forgetting old e-mail", stop, || {
+        delivery::mail::queue::forget_some(app, ROWS_AT_ONCE)
+    })
+    .await;
+    is_done &=
+        until_done(&app.metrics, "counting webhook endpoints", stop, || delivery::webhook::queue::count_ill(app)).await;
     let some = || delivery::webhook::queue::forget_some(app, ROWS_AT_ONCE);
-    until_done(&app.metrics, "forgetting old webhook deliveries", stop, some).await;
-    until_done(&app.metrics, "purging deleted organizations", stop, || purge(app)).await;
+    is_done &= until_done(&app.metrics, "forgetting old webhook deliveries", stop, some).await;
+    is_done &= until_done(&app.metrics, "purging deleted organizations", stop, || purge(app)).await;
+    is_done
 }
 
-/// Repeats a step as long as there is something left to do.
+/// Repeats a step as long as there is something left to do. Says whether it did not fail.
 pub async fn until_done<F: Future<Output = Result<bool, Error>>>(
     metrics: &Metrics,
     what: &str,
     stop: &CancellationToken,
     work: impl Fn() -> F,
-) {
+) -> bool {
     while !stop.is_cancelled() {
         match guarded(Box::pin(work())).await {
             Ok(true) => {}
-            Ok(false) => return,
+            Ok(false) => return true,
             Err(error) => {
                 metrics.worker_failures.inc();
                 tracing::warn!(error = &error as &dyn std::error::Error, what, "the worker will try again");
-                return;
+                return false;
             }
         }
     }
+    true
 }
 
 /// What panics has failed, and no more than that: the worker goes on.

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, IsolationLevel, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, TransactionTrait as _,
+    ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -66,12 +66,7 @@ pub async fn organizations(
 pub async fn check(database: &Database, policy: &RolePolicy, ids: &[Uuid]) -> Result<Checked, Error> {
     let mut all = Checked::default();
     for id in ids {
-        // One state of the database: SQLite shows no other to a transaction.
-        let isolation = match database.reader().get_database_backend() {
-            DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
-            _ => None,
-        };
-        let transaction = database.reader().begin_with_config(isolation, None).await?;
+        let transaction = database.snapshot().await?;
         let found = recount(&transaction, policy, *id).await;
         transaction.rollback().await?;
         if let Some(mut found) = found? {

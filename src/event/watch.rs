@@ -22,6 +22,7 @@ use crate::auth::scope::{Authorized, Scope};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::operation::{self, Query, Reader};
+use crate::overload::Taken;
 use crate::{page, pb};
 
 /// What goes out of a watch.
@@ -42,12 +43,13 @@ pub(super) async fn watch(
     request: Request<pb::WatchEventsRequest>,
 ) -> Result<Response<Watched>, Status> {
     let authorized = operation::authorized(&request)?.clone();
+    let place = app.overload.watch(authorized.caller())?;
     let begun = match (authorized.caller(), request.get_ref().organization_id.as_str()) {
         (Caller::Service(_), "") => WatchEvents::parse(request.get_ref(), app)?.of_all(app).await?,
         _ => operation::read::<WatchEvents>(app, request).await?.into_inner(),
     };
     let waiting = app.feed.watch(begun.reading.of.map(Scope::organization_id));
-    let watch = Watch { app: Arc::clone(app), authorized, begun, waiting, is_first: true };
+    let watch = Watch { app: Arc::clone(app), authorized, begun, waiting, is_first: true, _place: place };
     let messages = stream::try_unfold(watch, |mut watch| async move {
         let message = watch.next().await?;
         Ok(Some((message, watch)))
@@ -137,6 +139,7 @@ struct Watch {
     authorized: Authorized,
     begun: Begun,
     waiting: Waiting,
+    _place: Taken,
     /// Whether nothing was said yet.
     is_first: bool,
 }

@@ -15,10 +15,11 @@ pub mod store;
 pub mod unit;
 
 use std::future::Future;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use prost::Message;
-use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use sea_orm::DatabaseTransaction;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
@@ -26,6 +27,8 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::auth::policy::{RoleDefinition, RolePolicy};
 use crate::auth::scope::{self, Author, Authorized, Scope};
+use crate::chance::chance;
+use crate::database::Reads;
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::idempotency::{self, RequestKey};
@@ -39,6 +42,9 @@ pub use unit::{SeatCount, Unit};
 
 /// How often a change is begun again when it loses against others, before the caller is told.
 const ATTEMPTS: u32 = 5;
+
+/// How long it waits before the second at most, before the third twice as long, and so on.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A change: the request of a mutating RPC, parsed.
 pub trait Command: Sized + Send + Sync {
@@ -111,7 +117,7 @@ pub struct Reader<'a> {
 
 impl Reader<'_> {
     /// Where to read.
-    pub fn connection(&self) -> &DatabaseConnection {
+    pub fn connection(&self) -> &Reads {
         self.app.database.reader()
     }
 
@@ -142,7 +148,6 @@ pub async fn read<Q: Query>(app: &App, request: Request<Q::Request>) -> Result<R
 async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Request) -> Result<Q::Response, Error> {
     let scope = authorized.scope(request.organization_id());
     let scope = scope.or_else(|refusal| all_faults(Err(refusal), Q::parse(request, app).map(|_| ())))?;
-    app.overload.of_organization(scope.organization_id())?;
     let user_id = authorized.user().ok().map(|user| user.user_id.as_str().to_owned());
     let now = app.clock.now();
     let (found, membership, policy) = if let Some(user_id) = &user_id {
@@ -160,6 +165,8 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
         }
         None => None,
     };
+    // Counted once it is known that the caller may: whoever does not belong there uses none of it up.
+    app.overload.of_organization(scope.organization_id())?;
     let query = Q::parse(request, app)?;
     if !Q::ON_DELETED {
         found.as_ref().map_or(Ok(()), not_deleted)?;
@@ -200,16 +207,13 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
         Ok(place) => place,
         Err(refusal) => return all_faults(Err(refusal), parsed.map(|_| ())),
     };
-    if let Some(scope) = place.organization {
-        app.overload.of_organization(scope.organization_id())?;
-    }
-    if parsed.is_err() {
-        // Who may not hears only that; and a faulty request takes no lock.
+    // Who may not hears only that, and a faulty request takes no lock; nor does anybody who may not fill an organization's line.
+    let is_busy = place.organization.is_some_and(|scope| app.lanes.is_busy(scope.organization_id()));
+    if parsed.is_err() || C::PREPARES || is_busy {
         C::Actor::glance(app, authorized, place).await?;
     }
     let mut parsed = parsed?;
     if C::PREPARES {
-        C::Actor::glance(app, authorized, place).await?;
         parsed.prepare(app, place).await?;
     }
     // A rehearsal neither hears an earlier answer nor leaves one.
@@ -221,7 +225,11 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
     let mut attempts = 1;
     loop {
         match attempt.run().await {
-            Err(error) if error.is_conflict() && attempts < ATTEMPTS => attempts += 1,
+            Err(error) if error.is_conflict() && attempts < ATTEMPTS => {
+                // So that those who met do not meet again.
+                tokio::time::sleep(PAUSE.mul_f64(f64::from(attempts) * chance())).await;
+                attempts += 1;
+            }
             Err(error) if error.is_conflict() => return Err(Error::Conflict),
             Err(refusal) => return attempt.answer_of_twin().await?.ok_or(refusal),
             Ok(answer) => return Ok(answer),
@@ -291,6 +299,9 @@ impl<C: Command> Attempt<'_, C> {
         let policy = store::policy_of(transaction, &self.app.policy, organization.as_ref()).await?;
         let (place, found) = (self.place, organization.as_ref());
         let actor = C::Actor::enter(transaction, &policy, self.authorized, place, found, now).await?;
+        if let Some(scope) = place.organization {
+            self.app.overload.of_organization(scope.organization_id())?;
+        }
         if !C::ENDS_OWN_RIGHT
             && let Some(answer) = self.stored(transaction, now).await?
         {

@@ -8,9 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
-use sea_orm::{
-    AccessMode, ConnectionTrait as _, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait as _,
-};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend};
 use uuid::Uuid;
 
 use super::TransferError;
@@ -83,14 +81,11 @@ pub async fn export(database: &Database, only: Option<Uuid>, output: &mut Output
 }
 
 async fn snapshot(database: &Database) -> Result<DatabaseTransaction, TransferError> {
-    let reader = database.reader();
-    if reader.get_database_backend() == DbBackend::Sqlite {
-        return Ok(reader.begin().await?);
+    let snapshot = database.snapshot().await?;
+    if snapshot.get_database_backend() == DbBackend::Postgres {
+        // Whoever reads the output may take their time.
+        snapshot.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
     }
-    let isolation = Some(IsolationLevel::RepeatableRead);
-    let snapshot = reader.begin_with_config(isolation, Some(AccessMode::ReadOnly)).await?;
-    // Whoever reads the output may take their time.
-    snapshot.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
     Ok(snapshot)
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,12 +18,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
 use super::{Limits, Peer, Transport, at};
 use crate::auth::permission::requirement;
+use crate::chance::chance;
 
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
 const PREFACE: u64 = 24;
@@ -49,6 +50,9 @@ const FAULTY_STREAMS: usize = 100;
 /// whoever follows it is known, and it holds no more than a message. Of what is not ours, reflection, each piece is meant by itself.
 const ANSWER_WAITS: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long the other calls of a connection have to end that does not take an answer.
+const STUCK_LEAVES: Duration = Duration::from_secs(5);
 
 /// In what pieces an answer is handed to HTTP/2, which keeps what it has: what it has not can be seen to wait.
 const PIECE: usize = 16 * 1024;
@@ -133,8 +137,13 @@ impl Drop for UnderWay {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S, B>(transport: &Transport<S>, stream: TcpStream, address: IpAddr, stop: &CancellationToken)
-where
+pub(super) async fn serve<S, B>(
+    transport: &Transport<S>,
+    stream: TcpStream,
+    address: IpAddr,
+    room: &Semaphore,
+    stop: &CancellationToken,
+) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
@@ -146,13 +155,14 @@ where
         return;
     }
     let Some(tls) = &transport.tls else {
-        return speak(transport, stream, Peer { address, service: None }, stop, &CancellationToken::new()).await;
+        let peer = Peer { address, service: None };
+        return speak(transport, stream, peer, room, [stop, &CancellationToken::new()]).await;
     };
     let (acceptor, retired) = tls.acceptor();
     match tokio::time::timeout(transport.limits.handshake, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let service = tls.service_of(stream.get_ref().1);
-            speak(transport, stream, Peer { address, service }, stop, &retired).await;
+            speak(transport, stream, Peer { address, service }, room, [stop, &retired]).await;
         }
         Ok(Err(error)) => {
             transport.meter.failed.inc();
@@ -169,8 +179,8 @@ async fn speak<S, B, I>(
     transport: &Transport<S>,
     stream: I,
     peer: Peer,
-    stop: &CancellationToken,
-    retired: &CancellationToken,
+    room: &Semaphore,
+    [stop, retired]: [&CancellationToken; 2],
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -200,10 +210,12 @@ async fn speak<S, B, I>(
     let counted = Counted { inner: stream, activity: Arc::clone(&activity) };
     let mut connection = pin!(builder(limits).serve_connection(TokioIo::new(counted), answering));
     let opened = Instant::now();
+    // Give or take a tenth, so that connections that came together do not leave together.
+    let age = limits.age.mul_f64(0.9 + chance() / 5.0);
     let (mut greeted, mut aged, mut idle) =
-        (Some(opened + limits.handshake), Some(opened + jittered(limits.age)), Some(opened + limits.idle));
+        (Some(opened + limits.handshake), Some(opened + age), Some(opened + limits.idle));
     // Once it is told to leave: when it is cut off.
-    let (mut leaving, mut over) = (None::<Instant>, None);
+    let (mut leaving, mut over, mut limit) = (None::<Instant>, None, limits.grace);
     let mut looked = opened + LOOK_AGAIN;
     loop {
         let leave = tokio::select! {
@@ -236,13 +248,17 @@ async fn speak<S, B, I>(
                     tracing::debug!(%address, "cut off a connection that did not leave and has no calls");
                     return;
                 }
-                if activity.is_stuck() {
-                    transport.meter.stuck.inc();
-                    tracing::info!(%address, "cut off a connection that does not take its answers");
-                    return;
-                }
                 looked = Instant::now() + LOOK_AGAIN;
-                false
+                if leaving.is_none() && activity.is_stuck() {
+                    transport.meter.stuck.inc();
+                    tracing::info!(%address, "a connection does not take its answers");
+                    // Its other calls may end; those that begin now go elsewhere.
+                    limit = STUCK_LEAVES;
+                    true
+                } else {
+                    let is_crowded = room.available_permits() < limits.connections / 2;
+                    is_crowded && activity.idle_at(limits.idle_in_a_crowd) <= Instant::now()
+                }
             }
             () = at(idle) => {
                 let next = activity.idle_at(limits.idle);
@@ -259,7 +275,7 @@ async fn speak<S, B, I>(
         };
         if leave && leaving.is_none() {
             leaving = Some(Instant::now());
-            (aged, idle, over) = (None, None, Some(Instant::now() + limits.grace));
+            (aged, idle, over) = (None, None, Some(Instant::now() + limit));
             connection.as_mut().graceful_shutdown();
         }
     }
@@ -279,13 +295,6 @@ fn builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(limits.keep_alive)
         .keep_alive_timeout(limits.keep_alive_timeout);
     builder
-}
-
-/// Give or take a tenth, so that connections that came together do not leave together.
-fn jittered(time: Duration) -> Duration {
-    // The one source of chance in the standard library: each state has keys of its own.
-    let chance = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
-    time.mul_f64(0.9 + f64::from(chance) / f64::from(u32::MAX) / 5.0)
 }
 
 pin_project! {

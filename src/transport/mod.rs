@@ -49,6 +49,8 @@ pub struct Limits {
     pub keep_alive_timeout: Duration,
     /// How long a connection is kept that has no calls under way.
     pub idle: Duration,
+    /// The same while more than half of the connections are there that may be. Nobody who does nothing takes the place of those who call.
+    pub idle_in_a_crowd: Duration,
     /// How long a connection lives, give or take a tenth, so that load finds its way to new servers.
     pub age: Duration,
     /// How long calls may go on after that.
@@ -64,6 +66,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(20),
             keep_alive_timeout: Duration::from_secs(10),
             idle: Duration::from_mins(5),
+            idle_in_a_crowd: Duration::from_secs(15),
             age: Duration::from_mins(30),
             // As long as the longest call.
             grace: Duration::from_mins(1),
@@ -143,12 +146,12 @@ where
                 }
                 continue;
             };
-            let (transport, stop, cut) = (Arc::clone(&transport), stop.clone(), cut.clone());
+            let (transport, room, stop, cut) = (Arc::clone(&transport), Arc::clone(&room), stop.clone(), cut.clone());
             connections.spawn(async move {
                 transport.meter.open.inc();
                 let address = address.ip().to_canonical();
                 tokio::select! {
-                    () = connection::serve(&transport, stream, address, &stop) => {}
+                    () = connection::serve(&transport, stream, address, &room, &stop) => {}
                     () = cut.cancelled() => {}
                 }
                 transport.meter.open.dec();

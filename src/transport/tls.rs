@@ -125,8 +125,12 @@ impl Tls {
     /// When a file cannot be read or used.
     pub fn open(files: Files, services: &[NamedService], meter: Meter) -> anyhow::Result<Self> {
         let loaded = load(&files, Contents::read(&files)?, &meter)?;
-        let services = services.iter().map(|named| (named.name.clone(), named.service.clone())).collect();
-        Ok(Self { files, services, meter, current: RwLock::new(loaded) })
+        let mut by_name = BTreeMap::new();
+        for NamedService { name, service } in services {
+            let other = by_name.insert(name.clone(), service.clone()).filter(|other| other != service);
+            anyhow::ensure!(other.is_none(), "TENANTRY_TLS_SERVICES: {name} cannot be two services");
+        }
+        Ok(Self { files, services: by_name, meter, current: RwLock::new(loaded) })
     }
 
     /// With what to accept a connection now, and until when it is good.

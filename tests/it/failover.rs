@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenantry::pb;
 use tonic::Code;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::harness::address::Address;
 use crate::harness::binary::{Process, tenantry, until};
+use crate::harness::health::is_ready;
 use crate::harness::person::{Person, answer};
 use crate::harness::postgres::Server;
 use crate::harness::world::plans_with_seats;
@@ -46,7 +47,7 @@ async fn a_database_that_fails_over_in_the_middle_of_changes_loses_none_that_was
     let [first, second] = postgres.sockets();
     let name = postgres.create_database(None).await;
     let database = Address::of(first).await;
-    let url = format!("postgres://postgres@{}/{name}", database.address);
+    let url = format!("postgres://postgres@{}/{name}", database.at);
     let directory = tempfile::TempDir::new().expect("a directory");
     let plans = directory.path().join("plans.toml");
     std::fs::write(&plans, plans_with_seats(1_000_000)).expect("a file");
@@ -107,4 +108,52 @@ async fn a_database_that_fails_over_in_the_middle_of_changes_loses_none_that_was
     for server in &mut servers {
         server.stop().await;
     }
+}
+
+/// Nobody ends the connections to a host that lost its power: TCP goes on asking for a quarter of an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_falls_silent_is_left_for_the_one_that_takes_its_place() {
+    let postgres = Server::start_private();
+    let [socket, _] = postgres.sockets();
+    let name = postgres.create_database(None).await;
+    let database = Address::of(socket).await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let mut command = tenantry(directory.path());
+    command
+        .env("TENANTRY_DATABASE_URL", format!("postgres://postgres@{}/{name}", database.at))
+        .env("TENANTRY_DATABASE_CONNECTIONS", "4");
+    let mut server = Process::start(command).await;
+    let ann = Person::new(server.channel(), "ann").founds("Acme").await;
+    let mut hurried = ann.clone();
+    hurried.identity.0.push(("grpc-timeout", "500m".to_owned()));
+    // Its own client may be the first to give it up.
+    let reads = async |person: &Person| {
+        let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
+        person.billing().get_seat_usage(request).await
+    };
+    let invites = async |email: String| {
+        let organization_id = ann.organization_id.clone();
+        let request = pb::InviteMembersRequest {
+            organization_id,
+            emails: vec![email],
+            role: "member".into(),
+            ..Default::default()
+        };
+        hurried.members().invite_members(request).await
+    };
+    for round in 0..2 {
+        // As many as there are connections.
+        let busy: Vec<_> = (0..4).map(|_| reads(&ann)).collect();
+        futures::future::try_join_all(busy).await.expect("it serves");
+        database.falls_silent();
+        let fell = Instant::now();
+        let (read, invited) = tokio::join!(reads(&hurried), invites(format!("bob{round}@example.com")));
+        assert!(read.is_err() && invited.is_err(), "nobody answers");
+        server.logged("the database says nothing").await;
+        until("it serves again", async || reads(&hurried).await.is_ok()).await;
+        until("changes go on", async || invites(format!("cas{round}@example.com")).await.is_ok()).await;
+        assert!(fell.elapsed() < Duration::from_secs(15), "it took {:?}", fell.elapsed());
+        until("it is ready", async || is_ready(&server.channel()).await).await;
+    }
+    server.stop().await;
 }

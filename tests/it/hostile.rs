@@ -571,6 +571,25 @@ async fn health_and_reflection_hold_no_more_than_they_need() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_reflection_nothing_keeps_its_place_for_a_moment() {
+    let siege = Siege::begin(&[]).await;
+    siege
+        .withstands("40 streams to reflection on which nothing is asked", async {
+            let wire = Wire::open(siege.address(), &[]).await;
+            let head = call(REFLECTION, &nobody());
+            wire.floods(streams(40).map(|stream| headers(stream, false, &head))).await;
+            let refused = wire.until(|seen| seen.ended >= 8).await.ended;
+            let began = tokio::time::Instant::now();
+            wire.until(|seen| seen.ended == 40 || seen.closed).await;
+            format!("{refused} refused, the others ended after {:.0} s", began.elapsed().as_secs_f64())
+        })
+        .await;
+    let answered = raw::send(&siege.victim.channel, REFLECTION, &nobody(), &[0x3a, 1, b'*']).await;
+    answered.outcome.expect("there are places again");
+    siege.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_and_reflection_blame_whoever_sends_nonsense() {
     let siege = Siege::begin(&[]).await;
     let channel = siege.server.channel();

@@ -397,6 +397,48 @@ async fn a_call_that_is_given_up_waits_for_no_lock_any_more() {
     world.end().await;
 }
 
+/// A read that takes long, as one may that somebody has not thought of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_is_given_up_is_ended_and_leaves_its_connection_to_others() {
+    let home = Home::new(Backend::Postgres).await;
+    let mut server = Process::start(home.tenantry(&["--database-connections", "2"])).await;
+    let ann = Person::new(server.channel(), "ann").founds("Acme").await;
+    let database = home.database().await;
+    let slow = "ALTER TABLE membership RENAME TO kept; \
+                CREATE VIEW membership AS SELECT * FROM kept WHERE (SELECT pg_sleep(20)) IS NOT NULL";
+    database.execute_unprepared(slow).await.expect("reading takes long");
+    let under_way = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'PgSleep'";
+    let mut reads = Vec::new();
+    for number in 0..4 {
+        let mut hurried = ann.clone();
+        // It gives up by its deadline, or because its client goes away.
+        if number % 2 == 0 {
+            hurried.identity.0.push(("grpc-timeout", "400m".to_owned()));
+        }
+        let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
+        reads.push(tokio::spawn(async move { hurried.billing().get_seat_usage(request).await }));
+    }
+    until("they read", async || rows(&database, under_way).await == 2).await;
+    for (number, read) in reads.into_iter().enumerate() {
+        if number % 2 == 0 {
+            drop(read.await);
+        } else {
+            read.abort();
+        }
+    }
+    let given_up = Instant::now();
+    until("nothing is read any more", async || rows(&database, under_way).await == 0).await;
+    assert!(given_up.elapsed() < Duration::from_secs(8), "it took {:?}", given_up.elapsed());
+    database
+        .execute_unprepared("DROP VIEW membership; ALTER TABLE kept RENAME TO membership")
+        .await
+        .expect("as before");
+    assert_eq!(ann.seats().await, "1 / 4 seats");
+    database.close().await.expect("closed");
+    server.stop().await;
+    home.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_a_busy_organization_that_are_given_up_take_no_connections_from_the_others() {
     let home = Home::new(Backend::Postgres).await;

@@ -88,6 +88,81 @@ database_tests! {
         world.end().await;
     }
 
+    async fn whoever_does_not_belong_to_an_organization_uses_up_none_of_its_rate(backend: Backend) {
+        let rate = NonZeroU32::new(2);
+        let world = World::with(backend, limited(overload::Limits { organization_rate: rate, ..overload::Limits::default() })).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let eve = world.person("eve").acting_in(&ann.organization_id, "owner");
+        for number in 0..8 {
+            let read = reads(&eve).await.expect_err("a stranger");
+            let invited = eve.tries_to_invite(&[&format!("e{number}@example.com")], "member").await.expect_err("a stranger");
+            assert_eq!([read.is(), invited.is()], [(Code::PermissionDenied, "NOT_A_MEMBER"); 2]);
+        }
+        assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
+        assert!(reads(&ann).await.is_ok());
+        world.end().await;
+    }
+
+    async fn one_user_may_have_a_quarter_of_the_places(backend: Backend) {
+        let world = World::with(backend, limited(overload::Limits { calls: 8, ..overload::Limits::default() })).await;
+        let (ann, zoe) = (world.person("ann").founds("Acme").await, world.person("zoe").founds("Zoo").await);
+        let database = world.database().await;
+        let held = database.begin().await.expect("a transaction");
+        held.execute_unprepared("UPDATE organization SET version = version").await.expect("the organizations are held");
+        let invites = |number: usize| {
+            let ann = ann.clone();
+            tokio::spawn(async move { ann.tries_to_invite(&[&format!("p{number}@example.com")], "member").await })
+        };
+        let waiting = [invites(0), invites(1)];
+        let metrics = &world.servers[0].app.metrics;
+        until("two are under way", async || metrics.rpcs_under_way.get() >= 2 && reads(&ann).await.is_err()).await;
+        let refusal = reads(&ann).await.expect_err("she has her share");
+        assert_eq!(refusal.is(), (Code::Unavailable, "OVERLOADED"));
+        assert!(reads(&zoe).await.is_ok(), "there is room for others");
+        // Who calls for many has more.
+        let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
+        assert!(world.service("portal").billing().get_seat_usage(request).await.is_ok());
+        held.rollback().await.expect("let go");
+        for waiting in waiting {
+            waiting.await.expect("no panic").expect("what was under way is done");
+        }
+        assert!(reads(&ann).await.is_ok(), "what was taken was given back");
+        database.close().await.expect("closed");
+        world.end().await;
+    }
+
+    async fn strangers_do_not_fill_the_line_of_an_organization(backend: Backend) {
+        let world = World::with(backend, roomy()).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let database = world.database().await;
+        let held = database.begin().await.expect("a transaction");
+        held.execute_unprepared("UPDATE organization SET version = version").await.expect("the organizations are held");
+        // More of them than may stand in a line, each with the places that one user may have at most.
+        let mut strangers = tokio::task::JoinSet::new();
+        for number in 0..150 {
+            let name = format!("eve{}", number % 5);
+            let eve = world.person(&name).acting_in(&ann.organization_id, "owner");
+            strangers.spawn(async move { eve.tries_to_invite(&["eve@example.com"], "member").await });
+        }
+        let mut turned_away = 0;
+        while turned_away < 80 {
+            let refused = strangers.join_next().await.expect("more than half a line").expect("no panic").expect_err("a stranger");
+            assert_eq!(refused.is(), (Code::PermissionDenied, "NOT_A_MEMBER"), "while the organization is held");
+            turned_away += 1;
+        }
+        let waiting = tokio::spawn({
+            let ann = ann.clone();
+            async move { ann.tries_to_invite(&["bob@example.com"], "member").await }
+        });
+        held.rollback().await.expect("let go");
+        waiting.await.expect("no panic").expect("there is room in the line for a member");
+        while let Some(refused) = strangers.join_next().await {
+            assert_eq!(refused.expect("no panic").expect_err("a stranger").is(), (Code::PermissionDenied, "NOT_A_MEMBER"));
+        }
+        database.close().await.expect("closed");
+        world.end().await;
+    }
+
     async fn calls_beyond_the_number_are_shed_and_health_is_not(backend: Backend) {
         let world = World::with(backend, limited(overload::Limits { calls: 1, ..overload::Limits::default() })).await;
         let ann = world.person("ann").founds("Acme").await;

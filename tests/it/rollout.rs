@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 use tenantry::pb;
 use tonic::transport::{Channel, Endpoint};
 
@@ -110,5 +111,39 @@ async fn replicas_are_replaced_one_by_one_under_load_and_no_call_is_lost() {
     for server in &mut servers {
         server.stop().await;
     }
+    home.end().await;
+}
+
+/// Whoever waits for a table keeps all those waiting who come after, calls among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_has_to_wait_steps_back_and_tries_again() {
+    let home = Home::new(Backend::Postgres).await;
+    let mut first = Process::start(home.tenantry(&[])).await;
+    first.stop().await;
+    let database = home.database().await;
+    database
+        .execute_unprepared("DELETE FROM tenantry_migration WHERE version = 13; DROP TABLE schema_floor")
+        .await
+        .expect("as the version before it was");
+    let watching = home.database().await;
+    let held = database.begin().await.expect("a transaction");
+    held.execute_unprepared("LOCK TABLE tenantry_migration IN SHARE MODE").await.expect("others may read it");
+    let starting = tokio::spawn(Process::start(home.tenantry(&[])));
+    let waits = async || {
+        let waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        let waiting = Statement::from_string(watching.get_database_backend(), waiting);
+        watching.query_one_raw(waiting).await.expect("an answer").is_some()
+    };
+    for _ in 0..2 {
+        until("it waits", waits).await;
+        until("it steps back", async || !waits().await).await;
+    }
+    assert!(!starting.is_finished(), "it does not serve before its time");
+    held.rollback().await.expect("let go");
+    let mut server = starting.await.expect("it serves");
+    server.logged("the migration is tried again").await;
+    server.stop().await;
+    database.close().await.expect("closed");
+    watching.close().await.expect("closed");
     home.end().await;
 }

@@ -288,6 +288,25 @@ async fn a_connection_without_calls_is_left_and_one_with_a_stream_is_not() {
 }
 
 #[tokio::test]
+async fn those_who_only_lie_there_leave_when_it_gets_crowded() {
+    let limits = Limits { connections: 4, idle_in_a_crowd: Duration::from_millis(100), ..Limits::default() };
+    let world = World::with(Backend::Sqlite, with_limits(limits)).await;
+    let metrics = &world.servers[0].app.metrics.connections;
+    let ann = Person::new(world.channel(), "ann").founds("Acme").await;
+    let mut watch = ann.watches(pb::WatchEventsRequest::default()).await.expect("watching");
+    let mut idle = [opens(world.servers[0].address, PREFACE).await, opens(world.servers[0].address, PREFACE).await];
+    until("there are three", async || metrics.open.get() == 3).await;
+    for idle in &mut idle {
+        closes(idle).await;
+    }
+    until("there is the one that has a call", async || metrics.open.get() == 1).await;
+    ann.invites(&["bob@example.com"], "member").await;
+    assert_eq!(watch.next().await.expect("an event").r#type, "invitation.created");
+    drop(watch);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_those_who_do_not_leave_and_have_no_calls() {
     let world = World::with(Backend::Sqlite, Setup::default()).await;
     let metrics = &world.servers[0].app.metrics.connections;

@@ -75,6 +75,21 @@ fn is_in_order(events: &[pb::Event]) -> bool {
 }
 
 database_tests! {
+    async fn a_user_may_watch_so_often_at_a_time_and_no_more(backend: Backend) {
+        let world = World::new(backend).await;
+        let (ann, zoe) = (world.person("ann").founds("Acme").await, world.person("zoe").founds("Zoo").await);
+        let mut watches = Vec::new();
+        for _ in 0..16 {
+            watches.push(ann.watches(from_now()).await.unwrap());
+        }
+        let refused = ann.watches(from_now()).await.err().expect("one too many");
+        assert_eq!(refused.is(), (Code::Unavailable, "OVERLOADED"));
+        zoe.watches(from_now()).await.expect("hers are her own");
+        watches.pop();
+        until("there is room for one again", async || ann.watches(from_now()).await.is_ok()).await;
+        world.end().await;
+    }
+
     async fn what_happened_is_told_and_then_what_happens_by_whatever_server(backend: Backend) {
         let world = World::with(backend, two_servers()).await;
         let ann = world.person("ann").founds("Acme").await;

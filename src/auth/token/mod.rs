@@ -188,10 +188,11 @@ impl TokenVerifier {
     }
 
     /// A token names a key that is not known: if the key set has not been looked at for a while, it is now.
-    fn unknown_key(&self, why: &'static str) -> TokenFault {
+    fn unknown_key(&self, header: &Header, why: &'static str) -> TokenFault {
         let looked_at = *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_lately = looked_at.is_some_and(|looked| looked.elapsed() < self.between_looks);
-        if !self.is_fetched || (is_lately && self.has_keys()) {
+        let may_be_new = self.is_fetched && !(self.has_keys() && (is_lately || header.kid.is_none()));
+        if !may_be_new {
             return TokenFault::Invalid(why.to_owned());
         }
         if !is_lately {
@@ -214,7 +215,7 @@ impl TokenVerifier {
             return Err(TokenFault::Invalid(format!("it is longer than {MAX_TOKEN_LEN} bytes")));
         }
         let (keys, header) = (self.keys(), header(token).map_err(|detail| TokenFault::Invalid(detail.to_owned()))?);
-        let key = keys.find(header.kid.as_deref()).map_err(|why| self.unknown_key(why))?;
+        let key = keys.find(header.kid.as_deref()).map_err(|why| self.unknown_key(&header, why))?;
         verified_payload(key, header.alg, token).map_err(|detail| TokenFault::Invalid(detail.to_owned()))
     }
 

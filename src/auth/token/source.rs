@@ -62,7 +62,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
-            Self::Url(url, _) => formatter.debug_tuple("Url").field(&url.as_str()).finish(),
+            Self::Url(url, _) => formatter.debug_tuple("Url").field(&nameless(url).as_str()).finish(),
         }
     }
 }
@@ -108,7 +108,7 @@ impl Source {
                 let text = tokio::fs::read_to_string(path).await.with_context(|| path.display().to_string())?;
                 Ok((text, LOOK_AT_FILE))
             }
-            Self::Url(url, client) => fetch(url, client).await.with_context(|| url.to_string()),
+            Self::Url(url, client) => fetch(url, client).await.with_context(|| nameless(url).to_string()),
         }
     }
 
@@ -116,6 +116,14 @@ impl Source {
     pub(super) fn is_private(&self) -> bool {
         matches!(self, Self::File(_))
     }
+}
+
+/// A URL without the name and password that may be in it, for people to read.
+fn nameless(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Only a URL without a host refuses these, and has neither.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 async fn fetch(url: &Url, client: &reqwest::Client) -> anyhow::Result<(String, Duration)> {

@@ -3,28 +3,44 @@
 //! SQLite is opened twice: one connection that writes, so that writers wait in line instead of failing, and several that
 //! read beside it. It serves one process, which a lock beside the file makes sure of. PostgreSQL serves any number.
 
+mod pool;
+
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::sqlx::ConnectOptions as _;
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use futures::future::BoxFuture;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
-    SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    IsolationLevel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait as _,
 };
+use tokio::sync::{Semaphore, watch};
 
+use self::pool::Pool;
+pub use self::pool::Reads;
 use crate::migration::MigrationError;
 
 /// A connection that lay idle for this long is tested before a call gets it, so that a restart of PostgreSQL costs the calls
 /// that ran through it and none after. In a busy service none lies idle that long, and nothing is tested.
 const IDLE_BEFORE_TEST: Duration = Duration::from_secs(1);
 
+/// How long it has to answer the test. What lies between may have forgotten a connection without telling either end.
+const TEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a sign of life may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long to wait before a database that is not there is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a migration waits for a table at a time, and how often again: five minutes in all.
+const MIGRATION_WAITS: &str = "2s";
+const MIGRATION_TRIES: u32 = 100;
 
 /// Where the database is and how it is used.
 #[derive(Clone)]
@@ -83,10 +99,15 @@ pub enum DatabaseError {
 /// An open database.
 #[derive(Debug)]
 pub struct Database {
-    reader: DatabaseConnection,
-    writer: DatabaseConnection,
-    /// A connection of its own for signs of life: readiness follows the database, not how busy this process is.
-    probe: DatabaseConnection,
+    backend: DbBackend,
+    reader: Reads,
+    writer: Arc<Pool>,
+    /// Connections of its own for signs of life: readiness follows the database, not how busy this process is.
+    probe: Arc<Pool>,
+    /// Whose turn it is to interrupt. Of the two connections of the probe, signs of life have the other.
+    interrupting: Semaphore,
+    /// Told when a database was silent, and its connections are others now.
+    renewed: watch::Sender<()>,
     settings: DatabaseSettings,
     /// Held for as long as the process uses the SQLite file.
     _lock: Option<File>,
@@ -121,36 +142,46 @@ impl Database {
         let target = PgConnectOptions::from_str(&settings.url).map_err(|_| DatabaseError::Url)?;
         // It knows only one of the two schemes.
         let url = settings.url.replacen("postgresql://", "postgres://", 1);
-        let mut options = pool(url, settings, settings.max_connections);
-        options.test_before_acquire_if_idle_for(IDLE_BEFORE_TEST).map_sqlx_postgres_opts(|options| {
-            options.application_name("tenantry").statement_cache_capacity(200).options([
-                ("timezone", "UTC"),
-                ("default_transaction_isolation", "read committed"),
-                ("statement_timeout", "30s"),
-                // Shorter than the wait for a connection: who waits for another server's change holds one.
-                ("lock_timeout", "4s"),
-                // A client that went away in the middle of a transaction must not hold an organization's lock.
-                ("idle_in_transaction_session_timeout", "60s"),
-            ])
-        });
+        let mut options = pool_options(url, settings, settings.max_connections);
+        options
+            .map_sqlx_postgres_pool_opts(|options| {
+                options.after_connect(|connection, _| look_after_clients(connection))
+            })
+            .map_sqlx_postgres_opts(|options| {
+                options.application_name("tenantry").statement_cache_capacity(200).options([
+                    ("timezone", "UTC"),
+                    ("default_transaction_isolation", "read committed"),
+                    ("statement_timeout", "30s"),
+                    // Shorter than the wait for a connection: who waits for another server's change holds one.
+                    ("lock_timeout", "4s"),
+                    // A client that went away in the middle of a transaction must not hold an organization's lock.
+                    ("idle_in_transaction_session_timeout", "60s"),
+                ])
+            });
         let mut for_probe = options.clone();
-        for_probe.max_connections(1).connect_lazy(true);
-        let connection = match sea_orm::Database::connect(options).await {
+        for_probe.max_connections(2).connect_lazy(true);
+        // Not of the probe's, which is to notice.
+        options.map_sqlx_postgres_before_acquire(|connection, lay| {
+            Box::pin(async move { if lay.idle_for < IDLE_BEFORE_TEST { Ok(true) } else { tested(connection).await } })
+        });
+        let connection = match sea_orm::Database::connect(options.clone()).await {
             Ok(connection) => connection,
             // The pool tried for as long as a call may wait, and says only that. One more try says why.
             Err(error) => {
                 return Err(DatabaseError::Connect(target.connect().await.err().map_or(error, said_by_driver)));
             }
         };
-        let probe = sea_orm::Database::connect(for_probe).await?;
-        Ok(Self { reader: connection.clone(), writer: connection, probe, settings: settings.clone(), _lock: None })
+        let probe = sea_orm::Database::connect(for_probe.clone()).await?;
+        let writer = Arc::new(Pool::new(connection, options));
+        let reader = Arc::clone(&writer);
+        Ok(Self::of(DbBackend::Postgres, [reader, writer, Arc::new(Pool::new(probe, for_probe))], settings, None))
     }
 
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
         let lock = SqliteFile::of(&settings.url)?.lock()?;
         let opening = |read_only: bool| {
             let mut options =
-                pool(settings.url.clone(), settings, if read_only { settings.max_connections } else { 1 });
+                pool_options(settings.url.clone(), settings, if read_only { settings.max_connections } else { 1 });
             options.map_sqlx_sqlite_opts(move |options| {
                 options
                     .create_if_missing(!read_only)
@@ -161,58 +192,84 @@ impl Database {
                     .busy_timeout(Duration::from_secs(5))
                     .foreign_keys(true)
             });
-            sea_orm::Database::connect(options)
+            async { Ok::<_, DbErr>(Arc::new(Pool::new(sea_orm::Database::connect(options.clone()).await?, options))) }
         };
         // The writer first: it makes the file.
         let writer = opening(false).await?;
         let reader = opening(true).await?;
-        Ok(Self { probe: reader.clone(), reader, writer, settings: settings.clone(), _lock: Some(lock) })
+        let probe = Arc::clone(&reader);
+        Ok(Self::of(DbBackend::Sqlite, [reader, writer, probe], settings, Some(lock)))
+    }
+
+    fn of(backend: DbBackend, pools: [Arc<Pool>; 3], settings: &DatabaseSettings, lock: Option<File>) -> Self {
+        let ([reader, writer, probe], (renewed, _)) = (pools, watch::channel(()));
+        let (reader, interrupting, settings) = (Reads(reader), Semaphore::new(1), settings.clone());
+        Self { backend, reader, writer, probe, interrupting, renewed, settings, _lock: lock }
     }
 
     /// Brings it to the newest schema.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        if self.writer.get_database_backend() == DbBackend::Sqlite {
-            return Ok(crate::migration::migrate(&self.writer).await?);
+        if self.backend == DbBackend::Sqlite {
+            return Ok(crate::migration::migrate(&self.writer.now()).await?);
         }
-        // On a connection of its own without the time-out of calls: a migration may take long, and so may the wait for
-        // another server's.
-        let mut options = pool(self.settings.url.replacen("postgresql://", "postgres://", 1), &self.settings, 1);
-        options.map_sqlx_postgres_opts(|options| options.application_name("tenantry migration"));
+        // On a connection of its own without the time-out of calls: a migration may take long. But whoever waits for a table keeps all
+        // those waiting who come after: it does so for a moment, and then lets them by.
+        let mut options =
+            pool_options(self.settings.url.replacen("postgresql://", "postgres://", 1), &self.settings, 1);
+        options.map_sqlx_postgres_opts(|options| {
+            options.application_name("tenantry migration").options([("lock_timeout", MIGRATION_WAITS)])
+        });
         let connection = sea_orm::Database::connect(options).await?;
-        let migrated = crate::migration::migrate(&connection).await;
+        let mut waited = 0;
+        let migrated = loop {
+            match crate::migration::migrate(&connection).await {
+                Err(error) if error.had_to_wait() && waited < MIGRATION_TRIES => {
+                    waited += 1;
+                    tracing::info!(
+                        "others are at the tables, or another server migrates: the migration is tried again"
+                    );
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                migrated => break migrated,
+            }
+        };
         connection.close().await?;
         Ok(migrated?)
     }
 
     /// For statements that only read, each on its own.
     #[must_use]
-    pub fn reader(&self) -> &DatabaseConnection {
+    pub fn reader(&self) -> &Reads {
         &self.reader
+    }
+
+    /// Begins to read one state of the database, whatever is changed meanwhile. Dropping it ends that.
+    pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        let mut options = TransactionOptions::default();
+        // SQLite shows no other to a transaction.
+        if self.backend == DbBackend::Postgres {
+            options.isolation_level = Some(IsolationLevel::RepeatableRead);
+            options.access_mode = Some(AccessMode::ReadOnly);
+        }
+        begun(self.reader.0.now(), options).await
     }
 
     /// Begins a transaction that will write. Dropping it rolls it back.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        let options = match self.writer.get_database_backend() {
+        let mut options = TransactionOptions::default();
+        if self.backend == DbBackend::Sqlite {
             // Taking the write lock at once is what makes read-then-write safe on SQLite.
-            DbBackend::Sqlite => TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            },
-            _ => TransactionOptions::default(),
-        };
-        // In a task of its own, so that a caller who gives up cannot cancel it half-way: the driver would put the connection
-        // back with the transaction open.
-        let writer = self.writer.clone();
-        let begun = tokio::spawn(async move { writer.begin_with_options(options).await }).await;
-        begun.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
+            options.sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
+        }
+        begun(self.writer.now(), options).await
     }
 
     /// How many connections are open, and how many of them idle.
     #[must_use]
     pub fn connections(&self) -> (u32, u32) {
-        let is_postgres = self.writer.get_database_backend() == DbBackend::Postgres;
-        let of = |connection: &DatabaseConnection| {
-            let (size, idle) = if is_postgres {
+        let of = |pool: &Pool| {
+            let connection = pool.now();
+            let (size, idle) = if self.backend == DbBackend::Postgres {
                 let pool = connection.get_postgres_connection_pool();
                 (pool.size(), pool.num_idle())
             } else {
@@ -221,65 +278,92 @@ impl Database {
             };
             (size, u32::try_from(idle).unwrap_or(u32::MAX))
         };
-        let (open, idle) = of(&self.reader);
-        if is_postgres {
+        let (open, idle) = of(&self.reader.0);
+        if Arc::ptr_eq(&self.reader.0, &self.writer) {
             return (open, idle);
         }
-        // The one that writes is a pool of its own.
         let (writer, idle_writer) = of(&self.writer);
         (open + writer, idle + idle_writer)
     }
 
-    /// Asks for a sign of life.
-    pub async fn ping(&self) -> Result<(), DbErr> {
-        self.probe.execute_unprepared("SELECT 1").await.map(|_| ())
+    /// Whether the database gives a sign of life. Where it says nothing at all its host may be gone, with nobody left to end the
+    /// connections to it. The next ones are others then: they may lead to the one that took its place.
+    pub async fn is_alive(&self) -> bool {
+        let probe = self.probe.now();
+        let silent = match tokio::time::timeout(PING_TIMEOUT, probe.execute_unprepared("SELECT 1")).await {
+            Ok(answered) => return answered.is_ok(),
+            Err(silent) => silent,
+        };
+        if self.backend == DbBackend::Postgres {
+            tracing::warn!(%silent, "the database says nothing: it is connected to anew");
+            for pool in [&self.writer, &self.probe] {
+                if let Err(error) = pool.renew().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the connections stay as they are");
+                }
+            }
+            self.renewed.send_replace(());
+        }
+        false
     }
 
     /// Ends what the transaction of this name is waiting for or doing. Says whether that is done. Its connection must not be given back
     /// before: on it somebody else's work would be ended.
     pub async fn interrupt(&self, name: &str) -> Result<bool, DbErr> {
-        let backend = self.probe.get_database_backend();
-        if backend != DbBackend::Postgres {
+        if self.backend != DbBackend::Postgres {
             // Whoever waits on SQLite waits in this process, and has left with the call.
             return Ok(true);
         }
         let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND usename = current_user";
-        let found = self.probe.query_one_raw(Statement::from_sql_and_values(backend, sql, [name.into()])).await?;
+        let Ok(_turn) = self.interrupting.acquire().await else { return Ok(false) };
+        let found =
+            self.probe.now().query_one_raw(Statement::from_sql_and_values(self.backend, sql, [name.into()])).await?;
         Ok(found.is_some())
     }
 
     /// Listens to what is notified on a channel, by a connection of its own; nothing where the database notifies nobody.
     pub async fn listen(&self, channel: &str) -> Result<Option<Listener>, DatabaseError> {
-        if self.writer.get_database_backend() != DbBackend::Postgres {
+        if self.backend != DbBackend::Postgres {
             return Ok(None);
         }
+        let renewed = self.renewed.subscribe();
         let options = PgConnectOptions::from_str(&self.settings.url).map_err(|_| DatabaseError::Url)?;
         let options = options.application_name("tenantry listener");
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.settings.acquire_timeout);
         let connected = PgListener::connect_with(&pool.connect_lazy_with(options)).await;
         let mut listener = connected.map_err(said_by_driver)?;
         listener.listen(channel).await.map_err(said_by_driver)?;
-        Ok(Some(Listener(listener)))
+        Ok(Some(Listener { listener, renewed }))
     }
 
     /// Closes every connection.
     ///
     /// The last to go is the one that writes: on SQLite it moves what stands in the log beside the file into the file.
     pub async fn close(&self) -> Result<(), DbErr> {
-        self.probe.close_by_ref().await?;
-        self.reader.close_by_ref().await?;
-        self.writer.close_by_ref().await
+        self.probe.now().close().await?;
+        self.reader.0.now().close().await?;
+        self.writer.now().close().await
     }
 }
 
 /// Hears what PostgreSQL notifies.
 #[derive(Debug)]
-pub struct Listener(PgListener);
+pub struct Listener {
+    listener: PgListener,
+    renewed: watch::Receiver<()>,
+}
 
 impl Listener {
     /// Done when something was notified, or may have been while the connection was lost. It is made anew then.
+    ///
+    /// # Errors
+    ///
+    /// When the connection failed, or leads to nobody.
     pub async fn heard(&mut self) -> Result<(), DatabaseError> {
-        self.0.try_recv().await.map(|_| ()).map_err(said_by_driver).map_err(DatabaseError::Connect)
+        let heard = tokio::select! {
+            heard = self.listener.try_recv() => heard.map(|_| ()),
+            _ = self.renewed.changed() => Err(SqlxError::PoolClosed),
+        };
+        heard.map_err(said_by_driver).map_err(DatabaseError::Connect)
     }
 }
 
@@ -287,7 +371,36 @@ fn said_by_driver(error: SqlxError) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))
 }
 
-fn pool(url: String, settings: &DatabaseSettings, max_connections: u32) -> ConnectOptions {
+/// Begins a transaction in a task of its own, so that a caller who gives up cannot cancel that half-way: the driver would put the
+/// connection back with the transaction open.
+async fn begun(pool: DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+    let begun = tokio::spawn(async move { pool.begin_with_options(options).await }).await;
+    begun.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
+}
+
+/// Whether a connection answers.
+async fn tested(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+    match tokio::time::timeout(TEST_TIMEOUT, connection.ping()).await {
+        Ok(answered) => answered.map(|()| true),
+        Err(silent) => Err(SqlxError::Io(silent.into())),
+    }
+}
+
+/// Has PostgreSQL look, while it works, whether whom it works for is still there. Versions before 14 cannot, nor some systems.
+fn look_after_clients(connection: &mut PgConnection) -> BoxFuture<'_, Result<(), SqlxError>> {
+    let sql = "SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
+    Box::pin(async move {
+        match sea_orm::sqlx::raw_sql(sql).execute(connection).await {
+            Err(SqlxError::Database(error)) => {
+                tracing::debug!(%error, "PostgreSQL does not look after its clients");
+                Ok(())
+            }
+            done => done.map(|_| ()),
+        }
+    })
+}
+
+fn pool_options(url: String, settings: &DatabaseSettings, max_connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(max_connections)
