@@ -147,8 +147,8 @@ async fn a_database_that_falls_silent_is_left_for_the_one_that_takes_its_place()
         futures::future::try_join_all(busy).await.expect("it serves");
         database.falls_silent();
         let fell = Instant::now();
-        let (read, invited) = tokio::join!(reads(&hurried), invites(format!("bob{round}@example.com")));
-        assert!(read.is_err() && invited.is_err(), "nobody answers");
+        let (read, change) = tokio::join!(reads(&hurried), invites(format!("bob{round}@example.com")));
+        assert!(read.is_err() && change.is_err(), "nobody answers");
         server.logged("the database says nothing").await;
         until("it serves again", async || reads(&hurried).await.is_ok()).await;
         until("changes go on", async || invites(format!("cas{round}@example.com")).await.is_ok()).await;
