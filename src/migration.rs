@@ -35,8 +35,9 @@ const TABLE: &str = "tenantry_migration";
 /// The number of the newest of them.
 const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
-/// What PostgreSQL says when a lock was waited for too long.
+/// What PostgreSQL says when a lock was waited for too long, or by two for each other.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+const DEADLOCK_DETECTED: &str = "40P01";
 
 /// Why a database cannot be brought to the newest schema.
 #[derive(Debug, thiserror::Error)]
@@ -58,15 +59,27 @@ pub enum MigrationError {
 }
 
 impl MigrationError {
-    /// Whether somebody else had what it needs for longer than it waits.
-    pub(crate) fn had_to_wait(&self) -> bool {
-        let error = match self {
-            Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => error,
-            Self::Read(DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error))) => error,
-            _ => return false,
-        };
-        error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+    /// Whether somebody else was at a table for longer than it waits.
+    pub(crate) fn waited_for_table(&self) -> bool {
+        matches!(self, Self::Migrate(MigrateError::ExecuteMigration(error, _)) if lost(error))
     }
+
+    /// Whether another server migrated for longer than it waits.
+    pub(crate) fn waited_for_turn(&self) -> bool {
+        match self {
+            Self::Migrate(MigrateError::Execute(error)) => lost(error),
+            Self::Read(DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error))) => {
+                lost(error)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a lock was waited for too long, or by two for each other.
+fn lost(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| [LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED].contains(&&*code))
 }
 
 /// Brings the database behind `connection` to the newest schema. One that is newer serves as well, as long as nothing was taken away that

@@ -43,6 +43,10 @@ const SHARES_OF_CALLS: usize = 4;
 const WATCHES: usize = 2048;
 const WATCHES_OF_A_USER: usize = 16;
 
+/// How many calls at a time may wait for somebody outside, a name server or the payment provider, and how many of one user.
+const OUTSIDE: usize = 64;
+const OUTSIDE_OF_A_USER: usize = 4;
+
 /// How often those are forgotten of whom nothing came for a while.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
@@ -70,7 +74,7 @@ impl Default for Limits {
 pub struct Meter {
     /// Calls that were refused because there were too many at a time.
     pub shed: Counter,
-    /// Calls that were refused because their caller, or their organization, makes too many.
+    /// Calls that were refused because their caller, or their organization, makes too many, or has too many at a time.
     pub limited: Counter,
 }
 
@@ -80,6 +84,23 @@ enum Good {
     Calls,
     Bytes,
     Watches,
+    /// Calls that wait for somebody outside, longer than anything here takes.
+    Outside,
+}
+
+/// How many goods there are.
+const GOODS: usize = 4;
+
+impl Good {
+    /// What a caller hears of it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Bytes => "bytes of requests",
+            Self::Watches => "watches",
+            Self::Outside => "calls that ask outside",
+        }
+    }
 }
 
 /// One of them.
@@ -103,8 +124,9 @@ pub struct Overload {
     calls: Stock,
     bytes: Stock,
     watches: Stock,
+    outside: Stock,
     /// What each caller has of them.
-    shares: Mutex<HashMap<CallerKey, [usize; 3]>>,
+    shares: Mutex<HashMap<CallerKey, [usize; GOODS]>>,
     callers: Option<Rate<CallerKey>>,
     organizations: Option<Rate<Uuid>>,
     meter: Meter,
@@ -178,6 +200,7 @@ impl Overload {
             calls: Stock::new(limits.calls, limits.calls.div_ceil(SHARES_OF_CALLS), limits.calls),
             bytes: Stock::new(limits.bytes, share_of_bytes, share_of_bytes),
             watches: Stock::new(WATCHES, WATCHES_OF_A_USER, WATCHES),
+            outside: Stock::new(OUTSIDE, OUTSIDE_OF_A_USER, OUTSIDE),
             shares: Mutex::default(),
             callers: limits.caller_rate.map(|rate| Rate::new(rate, "caller")),
             organizations: limits.organization_rate.map(|rate| Rate::new(rate, "organization")),
@@ -204,6 +227,13 @@ impl Overload {
         Ok(taken)
     }
 
+    /// Room for one more call of a caller that waits for somebody outside.
+    pub fn outside(self: &Arc<Self>, caller: &Caller) -> Result<Taken, Error> {
+        let mut taken = self.taken(Good::Outside, Some(caller));
+        taken.more(1)?;
+        Ok(taken)
+    }
+
     /// Room for a request that is about to be read, none of it taken yet.
     pub fn request(self: &Arc<Self>, caller: Option<&Caller>) -> Taken {
         self.taken(Good::Bytes, caller)
@@ -218,10 +248,11 @@ impl Overload {
             Good::Calls => &self.calls,
             Good::Bytes => &self.bytes,
             Good::Watches => &self.watches,
+            Good::Outside => &self.outside,
         }
     }
 
-    fn shares(&self) -> MutexGuard<'_, HashMap<CallerKey, [usize; 3]>> {
+    fn shares(&self) -> MutexGuard<'_, HashMap<CallerKey, [usize; GOODS]>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -229,6 +260,12 @@ impl Overload {
     pub fn of_caller(&self, caller: &Caller) -> Result<(), Error> {
         let Some(rate) = &self.callers else { return Ok(()) };
         rate.take(&CallerKey::of(caller)).inspect_err(|_| self.limited())
+    }
+
+    /// Whether calls for an organization are counted.
+    #[must_use]
+    pub fn counts_organizations(&self) -> bool {
+        self.organizations.is_some()
     }
 
     /// Counts a call for an organization.
@@ -283,12 +320,16 @@ impl Taken {
                 CallerKey::Service(_) => stock.of_a_service,
             };
             let mut shares = overload.shares();
+            let exceeded = || {
+                overload.limited();
+                Error::ShareTaken { of: good.name(), at_a_time: most, retry_after: TRY_AGAIN }
+            };
             match shares.get_mut(key).map(|share| &mut share[good as usize]) {
-                Some(has) if has.saturating_add(count) > most => return Err(overload.shed()),
+                Some(has) if has.saturating_add(count) > most => return Err(exceeded()),
                 Some(has) => *has += count,
-                None if count > most => return Err(overload.shed()),
+                None if count > most => return Err(exceeded()),
                 None => {
-                    let mut share = [0; 3];
+                    let mut share = [0; GOODS];
                     share[good as usize] = count;
                     shares.insert(key.clone(), share);
                 }
@@ -306,7 +347,7 @@ impl Drop for Taken {
             let mut shares = self.overload.shares();
             if let Some(share) = shares.get_mut(key) {
                 share[self.good as usize] -= self.count;
-                if *share == [0; 3] {
+                if *share == [0; GOODS] {
                     shares.remove(key);
                 }
             }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Buf as _, Bytes};
@@ -81,6 +81,7 @@ where
             let (mut parts, body) = request.into_parts();
             // Whoever had to has read them. Nobody is to have them kept by a call whose body does not come.
             parts.headers = essential(&parts.headers);
+            parts.uri = Uri::try_from(parts.uri.path()).unwrap_or_default();
             let received = async {
                 let caller = parts.extensions.get::<Authorized>().map(Authorized::caller);
                 let (body, room) = receive(body, largest, overload.request(caller)).await?;
@@ -126,13 +127,13 @@ where
     Ok((received.into(), room))
 }
 
-/// The headers that say how to read the message.
+/// The headers that say how to read the message, in bytes of their own: the others would else be kept with them.
 fn essential(headers: &HeaderMap) -> HeaderMap {
-    let read = [CONTENT_TYPE, HeaderName::from_static("grpc-encoding")];
-    read.into_iter()
-        .filter_map(|name| Some((headers.get(&name)?.clone(), name)))
-        .map(|(value, name)| (name, value))
-        .collect()
+    let copied = |name: HeaderName| {
+        let value = HeaderValue::from_bytes(headers.get(&name)?.as_bytes()).ok()?;
+        Some((name, value))
+    };
+    [CONTENT_TYPE, HeaderName::from_static("grpc-encoding")].into_iter().filter_map(copied).collect()
 }
 
 /// How long the message says to be.

@@ -99,10 +99,10 @@ impl<B: Body> Body for Ending<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
-        match this.inner.poll_frame(context) {
-            Poll::Pending => this.over.poll(context).map(|()| None),
-            came @ Poll::Ready(_) => came,
+        if this.over.poll(context).is_ready() {
+            return Poll::Ready(None);
         }
+        this.inner.poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::overload::Overload;
 use crate::pb::Permission;
 use crate::telemetry::RequestId;
+use crate::transport::Known;
 use crate::transport::Peer;
 
 /// What the gate decides on. Shared by all services.
@@ -108,6 +109,9 @@ impl Check for Arc<Gate> {
     fn refusal<B>(&self, request: &mut Request<B>) -> Option<Response<()>> {
         match self.decide(request) {
             Ok(authorized) => {
+                if let Some(known) = request.extensions().get::<Known>() {
+                    known.note();
+                }
                 request.extensions_mut().insert(authorized);
                 None
             }

@@ -9,6 +9,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -16,13 +17,15 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait as _,
+    AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions,
+    TransactionTrait as _,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::JoinHandle;
 
-use self::pool::Pool;
 pub use self::pool::Reads;
+use self::pool::{Generation, Pool};
 use crate::migration::MigrationError;
 
 /// A connection that lay idle for this long is tested before a call gets it, so that a restart of PostgreSQL costs the calls
@@ -30,10 +33,18 @@ use crate::migration::MigrationError;
 const IDLE_BEFORE_TEST: Duration = Duration::from_secs(1);
 
 /// How long it has to answer the test. What lies between may have forgotten a connection without telling either end.
-const TEST_TIMEOUT: Duration = Duration::from_secs(1);
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a sign of life may take.
+/// How long a sign of life may take, and after how long without one the other end is taken to be gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// How long a statement may take: PostgreSQL ends it earlier. Whoever hears nothing after that never will.
+const STATEMENT_TIMEOUT: &str = "30s";
+const NEVER: Duration = Duration::from_secs(35);
+
+/// How long a change may take of which nobody says how long, and for which others wait.
+const LONGEST_CHANGE: Duration = Duration::from_mins(1);
 
 /// How long to wait before a database that is not there is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -96,6 +107,14 @@ pub enum DatabaseError {
     Migrate(#[from] MigrationError),
 }
 
+/// A sign of life that was asked for.
+#[derive(Debug)]
+struct Ping {
+    answer: JoinHandle<Result<(), SqlxError>>,
+    /// Since when a connection that there was has not answered.
+    since: watch::Receiver<Option<Instant>>,
+}
+
 /// An open database.
 #[derive(Debug)]
 pub struct Database {
@@ -106,6 +125,10 @@ pub struct Database {
     probe: Arc<Pool>,
     /// Whose turn it is to interrupt. Of the two connections of the probe, signs of life have the other.
     interrupting: Semaphore,
+    /// The sign of life that is waited for.
+    asked: Mutex<Option<Ping>>,
+    /// Whether it was silent, and has not been heard of since.
+    is_left: AtomicBool,
     /// Told when a database was silent, and its connections are others now.
     renewed: watch::Sender<()>,
     settings: DatabaseSettings,
@@ -151,7 +174,7 @@ impl Database {
                 options.application_name("tenantry").statement_cache_capacity(200).options([
                     ("timezone", "UTC"),
                     ("default_transaction_isolation", "read committed"),
-                    ("statement_timeout", "30s"),
+                    ("statement_timeout", STATEMENT_TIMEOUT),
                     // Shorter than the wait for a connection: who waits for another server's change holds one.
                     ("lock_timeout", "4s"),
                     // A client that went away in the middle of a transaction must not hold an organization's lock.
@@ -203,14 +226,16 @@ impl Database {
 
     fn of(backend: DbBackend, pools: [Arc<Pool>; 3], settings: &DatabaseSettings, lock: Option<File>) -> Self {
         let ([reader, writer, probe], (renewed, _)) = (pools, watch::channel(()));
-        let (reader, interrupting, settings) = (Reads(reader), Semaphore::new(1), settings.clone());
-        Self { backend, reader, writer, probe, interrupting, renewed, settings, _lock: lock }
+        let reader = Reads::new(reader, settings);
+        let (interrupting, asked, settings) = (Semaphore::new(1), Mutex::default(), settings.clone());
+        let is_left = AtomicBool::new(false);
+        Self { backend, reader, writer, probe, interrupting, asked, is_left, renewed, settings, _lock: lock }
     }
 
     /// Brings it to the newest schema.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
         if self.backend == DbBackend::Sqlite {
-            return Ok(crate::migration::migrate(&self.writer.now()).await?);
+            return Ok(crate::migration::migrate(&self.writer.now().connection).await?);
         }
         // On a connection of its own without the time-out of calls: a migration may take long. But whoever waits for a table keeps all
         // those waiting who come after: it does so for a moment, and then lets them by.
@@ -223,15 +248,13 @@ impl Database {
         let mut waited = 0;
         let migrated = loop {
             match crate::migration::migrate(&connection).await {
-                Err(error) if error.had_to_wait() && waited < MIGRATION_TRIES => {
-                    waited += 1;
-                    tracing::info!(
-                        "others are at the tables, or another server migrates: the migration is tried again"
-                    );
-                    tokio::time::sleep(ASK_AGAIN).await;
-                }
+                Err(error) if error.waited_for_table() && waited < MIGRATION_TRIES => waited += 1,
+                // However long another server migrates.
+                Err(error) if error.waited_for_turn() => {}
                 migrated => break migrated,
             }
+            tracing::info!("others are at the tables, or another server migrates: the migration is tried again");
+            tokio::time::sleep(ASK_AGAIN).await;
         };
         connection.close().await?;
         Ok(migrated?)
@@ -251,7 +274,7 @@ impl Database {
             options.isolation_level = Some(IsolationLevel::RepeatableRead);
             options.access_mode = Some(AccessMode::ReadOnly);
         }
-        begun(self.reader.0.now(), options).await
+        begun(&self.reader.pool, options).await
     }
 
     /// Begins a transaction that will write. Dropping it rolls it back.
@@ -261,14 +284,14 @@ impl Database {
             // Taking the write lock at once is what makes read-then-write safe on SQLite.
             options.sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
         }
-        begun(self.writer.now(), options).await
+        begun(&self.writer, options).await
     }
 
     /// How many connections are open, and how many of them idle.
     #[must_use]
     pub fn connections(&self) -> (u32, u32) {
         let of = |pool: &Pool| {
-            let connection = pool.now();
+            let connection = pool.now().connection;
             let (size, idle) = if self.backend == DbBackend::Postgres {
                 let pool = connection.get_postgres_connection_pool();
                 (pool.size(), pool.num_idle())
@@ -278,32 +301,60 @@ impl Database {
             };
             (size, u32::try_from(idle).unwrap_or(u32::MAX))
         };
-        let (open, idle) = of(&self.reader.0);
-        if Arc::ptr_eq(&self.reader.0, &self.writer) {
+        let (open, idle) = of(&self.reader.pool);
+        if Arc::ptr_eq(&self.reader.pool, &self.writer) {
             return (open, idle);
         }
         let (writer, idle_writer) = of(&self.writer);
         (open + writer, idle + idle_writer)
     }
 
-    /// Whether the database gives a sign of life. Where it says nothing at all its host may be gone, with nobody left to end the
-    /// connections to it. The next ones are others then: they may lead to the one that took its place.
+    /// Whether the database gives a sign of life. Where a connection to it has not answered for a while its host may be gone, with nobody
+    /// left to end the connections to it. The next ones are others then: they may lead to the one that took its place.
     pub async fn is_alive(&self) -> bool {
-        let probe = self.probe.now();
-        let silent = match tokio::time::timeout(PING_TIMEOUT, probe.execute_unprepared("SELECT 1")).await {
-            Ok(answered) => return answered.is_ok(),
-            Err(silent) => silent,
-        };
-        if self.backend == DbBackend::Postgres {
-            tracing::warn!(%silent, "the database says nothing: it is connected to anew");
-            for pool in [&self.writer, &self.probe] {
-                if let Err(error) = pool.renew().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the connections stay as they are");
-                }
+        if self.backend != DbBackend::Postgres {
+            let asked = self.probe.now().connection;
+            let asked = asked.execute_unprepared("SELECT 1");
+            return matches!(tokio::time::timeout(PING_TIMEOUT, asked).await, Ok(Ok(_)));
+        }
+        let mut asked = self.asked.lock().await;
+        let ping = asked.get_or_insert_with(|| ping(self.probe.now().connection));
+        if let Ok(answered) = tokio::time::timeout(PING_TIMEOUT, &mut ping.answer).await {
+            *asked = None;
+            let is_alive = matches!(answered, Ok(Ok(())));
+            if is_alive {
+                self.is_left.store(false, Ordering::Release);
             }
-            self.renewed.send_replace(());
+            return is_alive;
+        }
+        // One that is slow to be connected to is no silent one.
+        if ping.since.borrow().is_some_and(|since| since.elapsed() > SILENCE) {
+            ping.answer.abort();
+            *asked = None;
+            self.leave().await;
         }
         false
+    }
+
+    /// Leaves the connections that there are: all of them, and again only once it was heard of; else those of the probe.
+    async fn leave(&self) {
+        let is_left = self.is_left.swap(true, Ordering::AcqRel);
+        if !is_left {
+            tracing::warn!("the database says nothing: it is connected to anew");
+            renew(&self.writer).await;
+            self.renewed.send_replace(());
+        }
+        renew(&self.probe).await;
+    }
+
+    /// Does what nobody else ends: where the connections that there are are left meanwhile, or it takes longer than anything should, it is
+    /// given up.
+    pub async fn answers<T, E: From<DbErr>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut renewed = self.renewed.subscribe();
+        tokio::select! {
+            answered = tokio::time::timeout(LONGEST_CHANGE, work) => answered.unwrap_or_else(|_| Err(no_answer().into())),
+            _ = renewed.changed() => Err(no_answer().into()),
+        }
     }
 
     /// Ends what the transaction of this name is waiting for or doing. Says whether that is done. Its connection must not be given back
@@ -315,8 +366,12 @@ impl Database {
         }
         let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND usename = current_user";
         let Ok(_turn) = self.interrupting.acquire().await else { return Ok(false) };
-        let found =
-            self.probe.now().query_one_raw(Statement::from_sql_and_values(self.backend, sql, [name.into()])).await?;
+        let found = self
+            .probe
+            .now()
+            .connection
+            .query_one_raw(Statement::from_sql_and_values(self.backend, sql, [name.into()]))
+            .await?;
         Ok(found.is_some())
     }
 
@@ -329,19 +384,22 @@ impl Database {
         let options = PgConnectOptions::from_str(&self.settings.url).map_err(|_| DatabaseError::Url)?;
         let options = options.application_name("tenantry listener");
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.settings.acquire_timeout);
-        let connected = PgListener::connect_with(&pool.connect_lazy_with(options)).await;
-        let mut listener = connected.map_err(said_by_driver)?;
-        listener.listen(channel).await.map_err(said_by_driver)?;
-        Ok(Some(Listener { listener, renewed }))
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool.connect_lazy_with(options)).await?;
+            listener.listen(channel).await?;
+            Ok(Listener { listener, renewed })
+        };
+        let listening = tokio::time::timeout(self.settings.acquire_timeout, listening).await;
+        Ok(Some(listening.unwrap_or(Err(SqlxError::PoolTimedOut)).map_err(said_by_driver)?))
     }
 
     /// Closes every connection.
     ///
     /// The last to go is the one that writes: on SQLite it moves what stands in the log beside the file into the file.
     pub async fn close(&self) -> Result<(), DbErr> {
-        self.probe.now().close().await?;
-        self.reader.0.now().close().await?;
-        self.writer.now().close().await
+        self.probe.now().connection.close().await?;
+        self.reader.pool.now().connection.close().await?;
+        self.writer.now().connection.close().await
     }
 }
 
@@ -373,9 +431,38 @@ fn said_by_driver(error: SqlxError) -> DbErr {
 
 /// Begins a transaction in a task of its own, so that a caller who gives up cannot cancel that half-way: the driver would put the
 /// connection back with the transaction open.
-async fn begun(pool: DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
-    let begun = tokio::spawn(async move { pool.begin_with_options(options).await }).await;
-    begun.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
+async fn begun(pool: &Pool, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+    let begin = |generation: Generation| async move {
+        let beginning = async move { generation.answers(generation.connection.begin_with_options(options)).await };
+        tokio::spawn(beginning).await.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
+    };
+    match begin(pool.now()).await {
+        // Another pool took its place meanwhile.
+        Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)) => begin(pool.now()).await,
+        outcome => outcome,
+    }
+}
+
+/// What is said of a statement that is not answered.
+fn no_answer() -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::Io(std::io::ErrorKind::TimedOut.into()))))
+}
+
+async fn renew(pool: &Pool) {
+    if let Err(error) = pool.renew().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the connections stay as they are");
+    }
+}
+
+/// Asks for a sign of life.
+fn ping(pool: DatabaseConnection) -> Ping {
+    let (asked, since) = watch::channel(None);
+    let answer = tokio::spawn(async move {
+        let mut connection = pool.get_postgres_connection_pool().acquire().await?;
+        asked.send_replace(Some(Instant::now()));
+        connection.ping().await
+    });
+    Ping { answer, since }
 }
 
 /// Whether a connection answers.

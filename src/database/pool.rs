@@ -12,77 +12,131 @@ use sea_orm::{
     RuntimeErr, SqlxError, Statement,
 };
 use sea_query_sqlx::SqlxValues;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::{DatabaseSettings, NEVER, no_answer};
 
 /// How long a statement that nobody waits for any more may keep its connection. Most end by themselves before; and a connection costs
 /// more than what is left of them.
 const GIVEN_UP_ENDS: Duration = Duration::from_millis(250);
 
+/// After how long PostgreSQL has noticed that a client left, and does nothing more for it: it looks every second.
+const NOTICED: Duration = Duration::from_secs(1);
+
 /// A pool that another can take the place of.
 #[derive(Debug)]
 pub(super) struct Pool {
-    now: RwLock<DatabaseConnection>,
+    now: RwLock<Generation>,
     options: ConnectOptions,
+}
+
+/// A pool until another takes its place.
+#[derive(Clone, Debug)]
+pub(super) struct Generation {
+    pub(super) connection: DatabaseConnection,
+    /// Ends when its connections lead to nobody.
+    pub(super) left: CancellationToken,
+}
+
+impl Generation {
+    /// Whatever waits for an answer hears that there will be none, when that is known.
+    pub(super) async fn answers<T>(&self, waiting: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        tokio::select! {
+            answered = tokio::time::timeout(NEVER, waiting) => answered.unwrap_or_else(|_| Err(no_answer())),
+            () = self.left.cancelled() => Err(no_answer()),
+        }
+    }
 }
 
 impl Pool {
     /// This one, made with these options.
     pub(super) fn new(connection: DatabaseConnection, options: ConnectOptions) -> Self {
-        Self { now: RwLock::new(connection), options }
+        Self { now: RwLock::new(Generation { connection, left: CancellationToken::new() }), options }
     }
 
     /// The pool as it is now.
-    pub(super) fn now(&self) -> DatabaseConnection {
+    pub(super) fn now(&self) -> Generation {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts a new pool in the place of the old one, whose connections lead to nobody. Who waits for one of those hears so; who has one
-    /// keeps it until they give up.
+    /// Puts a new pool in the place of the old one, whose connections lead to nobody.
     pub(super) async fn renew(&self) -> Result<(), DbErr> {
         let mut options = self.options.clone();
         options.connect_lazy(true);
-        let new = sea_orm::Database::connect(options).await?;
+        let new = Generation { connection: sea_orm::Database::connect(options).await?, left: CancellationToken::new() };
         let old = std::mem::replace(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), new);
+        old.left.cancel();
         // It ends when the last of its connections was given up, which nobody has to wait for.
-        tokio::spawn(old.close());
+        tokio::spawn(old.connection.close());
         Ok(())
     }
 }
 
 /// For statements that only read, each on its own. One that is given up gives its connection back soon, and does not go on without end.
 #[derive(Debug)]
-pub struct Reads(pub(super) Arc<Pool>);
+pub struct Reads {
+    pub(super) pool: Arc<Pool>,
+    /// As many as there may be connections. Of one that was closed with its statement under way, PostgreSQL has the other end for a while.
+    ends: Arc<Semaphore>,
+    acquire_timeout: Duration,
+}
 
 impl Reads {
+    pub(super) fn new(pool: Arc<Pool>, settings: &DatabaseSettings) -> Self {
+        let ends = usize::try_from(settings.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { pool, ends: Arc::new(Semaphore::new(ends)), acquire_timeout: settings.acquire_timeout }
+    }
+
     /// Runs one statement on PostgreSQL.
     async fn run<T>(
-        pool: &DatabaseConnection,
+        &self,
         statement: &Statement,
         run: impl AsyncFnOnce(Query<'_, Postgres, SqlxValues>, &mut PoolConnection<Postgres>) -> Result<T, SqlxError>,
     ) -> Result<T, DbErr> {
-        let mut lent = Lent(Some(pool.get_postgres_connection_pool().acquire().await.map_err(not_acquired)?));
-        let Some(connection) = lent.0.as_mut() else { return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) };
+        let (mut lent, generation) = self.lend().await?;
+        let Some(connection) = lent.connection.as_mut() else { return Err(no_answer()) };
         let values = statement.values.clone().unwrap_or_else(|| sea_orm::Values(Vec::new()));
         let query = sea_orm::sqlx::query_with(AssertSqlSafe(statement.sql.as_str()), SqlxValues(values));
-        let done = run(query, connection).await;
-        drop(lent.0.take());
-        done.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))))
+        let answered = async { Ok(run(query, connection).await) };
+        let answered = generation.answers(answered).await?;
+        drop(lent.connection.take());
+        answered.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))))
+    }
+
+    async fn lend(&self) -> Result<(Lent, Generation), DbErr> {
+        let end = tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.ends).acquire_owned()).await;
+        let end = end.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
+        let mut generation = self.pool.now();
+        let mut acquired = generation.connection.get_postgres_connection_pool().acquire().await;
+        if let Err(SqlxError::PoolClosed) = acquired {
+            // Another took its place meanwhile.
+            generation = self.pool.now();
+            acquired = generation.connection.get_postgres_connection_pool().acquire().await;
+        }
+        Ok((Lent { connection: Some(acquired.map_err(not_acquired)?), end: Some(end) }, generation))
     }
 }
 
 /// A connection that a statement has. Dropped before it was taken out again, the statement was given up.
-struct Lent(Option<PoolConnection<Postgres>>);
+struct Lent {
+    connection: Option<PoolConnection<Postgres>>,
+    end: Option<OwnedSemaphorePermit>,
+}
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let (Some(mut connection), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else {
-            return;
-        };
+        let (connection, end, runtime) = (self.connection.take(), self.end.take(), Handle::try_current());
+        let (Some(mut connection), Ok(runtime)) = (connection, runtime) else { return };
         runtime.spawn(async move {
             // It answers when what it was doing is over.
             if !matches!(tokio::time::timeout(GIVEN_UP_ENDS, connection.ping()).await, Ok(Ok(()))) {
-                // PostgreSQL looks after its clients every second, and does nothing more for one that left.
                 connection.close_on_drop();
+                drop(connection);
+                tokio::time::sleep(NOTICED).await;
             }
+            drop(end);
         });
     }
 }
@@ -98,32 +152,32 @@ fn not_acquired(error: SqlxError) -> DbErr {
 #[async_trait::async_trait]
 impl ConnectionTrait for Reads {
     fn get_database_backend(&self) -> DbBackend {
-        self.0.now().get_database_backend()
+        self.pool.now().connection.get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.0.now().execute_raw(statement).await
+        self.pool.now().connection.execute_raw(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.0.now().execute_unprepared(sql).await
+        self.pool.now().connection.execute_unprepared(sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let pool = self.0.now();
+        let pool = self.pool.now().connection;
         if pool.get_database_backend() != DbBackend::Postgres {
             return pool.query_one_raw(statement).await;
         }
-        let row = Self::run(&pool, &statement, async |query, connection| query.fetch_optional(&mut **connection).await);
+        let row = self.run(&statement, async |query, connection| query.fetch_optional(&mut **connection).await);
         Ok(row.await?.map(Into::into))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let pool = self.0.now();
+        let pool = self.pool.now().connection;
         if pool.get_database_backend() != DbBackend::Postgres {
             return pool.query_all_raw(statement).await;
         }
-        let rows = Self::run(&pool, &statement, async |query, connection| query.fetch_all(&mut **connection).await);
+        let rows = self.run(&statement, async |query, connection| query.fetch_all(&mut **connection).await);
         Ok(rows.await?.into_iter().map(Into::into).collect())
     }
 }

@@ -111,10 +111,13 @@ fn add_details(details: &mut ErrorDetails, error: &Error, refusal: &Refusal) {
     if let Some((kind, name)) = resource(error) {
         details.set_resource_info(kind, name, "", refusal.message.clone());
     }
-    if let Error::RateLimited { of, .. } = error {
+    if let Error::RateLimited { of, .. } | Error::ShareTaken { of, .. } = error {
         details.set_quota_failure(vec![QuotaViolation::new(*of, refusal.message.clone())]);
     }
-    if let Error::Overloaded { retry_after } | Error::RateLimited { retry_after, .. } = error {
+    if let Error::Overloaded { retry_after }
+    | Error::RateLimited { retry_after, .. }
+    | Error::ShareTaken { retry_after, .. } = error
+    {
         details.set_retry_info(Some(*retry_after));
     }
     let retry_after = match refusal.reason {

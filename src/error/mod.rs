@@ -203,6 +203,8 @@ pub enum Error {
     // RESOURCE_EXHAUSTED
     #[error("too many calls of one {of}")]
     RateLimited { of: &'static str, per_second: u32, retry_after: Duration },
+    #[error("too many {of} at a time of one caller")]
+    ShareTaken { of: &'static str, at_a_time: usize, retry_after: Duration },
     #[error("the request is larger than {maximum} bytes")]
     MessageTooLarge { maximum: usize },
 

@@ -417,6 +417,13 @@ impl Error {
             )
             .with("of", of)
             .with("per_second", per_second),
+            Self::ShareTaken { of, at_a_time, .. } => Refusal::new(
+                C::ResourceExhausted,
+                R::RateLimited,
+                format!("more than {at_a_time} {of} at a time of one caller; nothing was done, try again when others have ended"),
+            )
+            .with("of", "caller")
+            .with("at_a_time", at_a_time),
             Self::Defect(..) => internal(),
             Self::MessageTooLarge { maximum } => Refusal::new(
                 C::ResourceExhausted,

@@ -22,6 +22,9 @@ use crate::pb::{OrganizationRequest, Permission};
 
 /// A right to change something.
 pub trait Actor<C: Command>: Sized + Send + Sync {
+    /// Whether [`Actor::glance`] lets only those through who belong to the organization.
+    const BELONGS: bool;
+
     /// Where the command takes place.
     fn place(authorized: &Authorized, request: &C::Request, parsed: &Result<C, Error>) -> Result<Place, Error>;
 
@@ -54,6 +57,8 @@ impl<C: Command> Actor<C> for Member
 where
     C::Request: OrganizationRequest,
 {
+    const BELONGS: bool = true;
+
     fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
         Place::named(authorized, request)
     }
@@ -99,6 +104,8 @@ impl<C: Command> Actor<C> for Trusted
 where
     C::Request: OrganizationRequest,
 {
+    const BELONGS: bool = true;
+
     fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
         match authorized.caller() {
             Caller::User(_) => Err(Error::ServiceRequired),
@@ -154,6 +161,8 @@ impl<C: Command> Actor<C> for MemberOrService
 where
     C::Request: OrganizationRequest,
 {
+    const BELONGS: bool = true;
+
     fn place(authorized: &Authorized, request: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
         Place::named(authorized, request)
     }
@@ -194,6 +203,8 @@ pub struct Founder {
 }
 
 impl<C: Command> Actor<C> for Founder {
+    const BELONGS: bool = false;
+
     fn place(authorized: &Authorized, _: &C::Request, _: &Result<C, Error>) -> Result<Place, Error> {
         Ok(Place { organization: None, answers_in: id::of_user(authorized.user()?.user_id.as_str()) })
     }
@@ -231,6 +242,8 @@ pub trait NamesOrganization {
 }
 
 impl<C: Command + NamesOrganization> Actor<C> for Newcomer {
+    const BELONGS: bool = false;
+
     fn place(authorized: &Authorized, _: &C::Request, parsed: &Result<C, Error>) -> Result<Place, Error> {
         let user = authorized.user()?;
         let organization = parsed.as_ref().ok().map(|command| Scope::of_newcomer(command.organization_id()));

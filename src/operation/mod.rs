@@ -207,13 +207,23 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
         Ok(place) => place,
         Err(refusal) => return all_faults(Err(refusal), parsed.map(|_| ())),
     };
-    // Who may not hears only that, and a faulty request takes no lock; nor does anybody who may not fill an organization's line.
-    let is_busy = place.organization.is_some_and(|scope| app.lanes.is_busy(scope.organization_id()));
-    if parsed.is_err() || C::PREPARES || is_busy {
+    // Who may not hears only that, and a faulty request takes no lock. Nor does anybody fill an organization's line, or use up its rate,
+    // who does not belong there.
+    let organization_id = place.organization.map(Scope::organization_id);
+    let is_busy = organization_id.is_some_and(|id| app.lanes.is_busy(id));
+    let is_counted = C::Actor::BELONGS && app.overload.counts_organizations();
+    if parsed.is_err() || C::PREPARES || is_busy || is_counted {
         C::Actor::glance(app, authorized, place).await?;
+    }
+    if is_busy && !C::Actor::BELONGS {
+        return Err(app.overload.shed());
+    }
+    if let Some(organization_id) = organization_id.filter(|_| is_counted) {
+        app.overload.of_organization(organization_id)?;
     }
     let mut parsed = parsed?;
     if C::PREPARES {
+        let _place = app.overload.outside(authorized.caller())?;
         parsed.prepare(app, place).await?;
     }
     // A rehearsal neither hears an earlier answer nor leaves one.
@@ -299,9 +309,6 @@ impl<C: Command> Attempt<'_, C> {
         let policy = store::policy_of(transaction, &self.app.policy, organization.as_ref()).await?;
         let (place, found) = (self.place, organization.as_ref());
         let actor = C::Actor::enter(transaction, &policy, self.authorized, place, found, now).await?;
-        if let Some(scope) = place.organization {
-            self.app.overload.of_organization(scope.organization_id())?;
-        }
         if !C::ENDS_OWN_RIGHT
             && let Some(answer) = self.stored(transaction, now).await?
         {
@@ -362,7 +369,7 @@ pub async fn undertake<D: Duty>(
 ) -> Result<Option<D::Outcome>, Error> {
     let scope = Scope::of_newcomer(organization_id);
     let held = Held::begin_patiently(app, scope).await?;
-    match fulfil(app, scope, held.transaction()?, duty, patiently).await {
+    match app.database.answers(Box::pin(fulfil(app, scope, held.transaction()?, duty, patiently))).await {
         Ok(fulfilled) => {
             held.commit().await?;
             app.feed.committed();

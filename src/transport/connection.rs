@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -65,6 +65,9 @@ struct Activity {
     under_way: AtomicUsize,
     /// When the last call ended, in milliseconds after `since`.
     ended: AtomicU64,
+    /// The same of calls of those who are known.
+    known_under_way: AtomicUsize,
+    known_ended: AtomicU64,
     /// How many there were.
     calls: AtomicU64,
     /// Since when answers wait to be taken, by the number of their call.
@@ -78,6 +81,8 @@ impl Activity {
             read: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             ended: AtomicU64::new(0),
+            known_under_way: AtomicUsize::new(0),
+            known_ended: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             waiting: Mutex::default(),
         }
@@ -94,11 +99,42 @@ impl Activity {
 
     /// When it will have been idle for so long, unless a call comes.
     fn idle_at(&self, idle: Duration) -> Instant {
-        let since = match self.under_way.load(Ordering::Acquire) {
-            0 => self.since + Duration::from_millis(self.ended.load(Ordering::Acquire)),
+        self.without(&self.under_way, &self.ended) + idle
+    }
+
+    /// When it will have been without a call of anybody who is known for so long: nobody else has a right to it.
+    fn useless_at(&self, idle: Duration) -> Instant {
+        self.without(&self.known_under_way, &self.known_ended) + idle
+    }
+
+    fn without(&self, under_way: &AtomicUsize, ended: &AtomicU64) -> Instant {
+        match under_way.load(Ordering::Acquire) {
+            0 => self.since + Duration::from_millis(ended.load(Ordering::Acquire)),
             _ => Instant::now(),
-        };
-        since + idle
+        }
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// With a call: that its caller is known, once the gate let it through.
+#[derive(Clone, Debug)]
+pub struct Known(Arc<Knowing>);
+
+#[derive(Debug)]
+struct Knowing {
+    activity: Arc<Activity>,
+    is_known: AtomicBool,
+}
+
+impl Known {
+    /// The gate let the call through.
+    pub fn note(&self) {
+        if !self.0.is_known.swap(true, Ordering::AcqRel) {
+            self.0.activity.known_under_way.fetch_add(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -107,13 +143,15 @@ impl Activity {
 struct UnderWay {
     activity: Arc<Activity>,
     number: u64,
+    known: Known,
 }
 
 impl UnderWay {
     fn begin(activity: &Arc<Activity>) -> Self {
         activity.under_way.fetch_add(1, Ordering::AcqRel);
         let number = activity.calls.fetch_add(1, Ordering::AcqRel);
-        Self { activity: Arc::clone(activity), number }
+        let known = Known(Arc::new(Knowing { activity: Arc::clone(activity), is_known: AtomicBool::new(false) }));
+        Self { activity: Arc::clone(activity), number, known }
     }
 
     /// The answer is there, and waits to be taken.
@@ -130,9 +168,13 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.taken();
-        let after = u64::try_from(self.activity.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.activity.ended.fetch_max(after, Ordering::AcqRel);
-        self.activity.under_way.fetch_sub(1, Ordering::AcqRel);
+        let (activity, after) = (&self.activity, self.activity.age());
+        activity.ended.fetch_max(after, Ordering::AcqRel);
+        activity.under_way.fetch_sub(1, Ordering::AcqRel);
+        if self.known.0.is_known.load(Ordering::Acquire) {
+            activity.known_ended.fetch_max(after, Ordering::AcqRel);
+            activity.known_under_way.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -197,6 +239,7 @@ async fn speak<S, B, I>(
             let requirement = requirement(request.uri().path());
             let (ours, streams) = (requirement.is_some(), requirement.is_some_and(|requirement| requirement.streams));
             request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(under_way.known.clone());
             let answering = service.clone().oneshot(request);
             async move {
                 let answered = answering.await?;
@@ -215,7 +258,7 @@ async fn speak<S, B, I>(
     let (mut greeted, mut aged, mut idle) =
         (Some(opened + limits.handshake), Some(opened + age), Some(opened + limits.idle));
     // Once it is told to leave: when it is cut off.
-    let (mut leaving, mut over, mut limit) = (None::<Instant>, None, limits.grace);
+    let (mut leaving, mut over, mut limit, mut is_stuck) = (None::<Instant>, None, limits.grace, false);
     let mut looked = opened + LOOK_AGAIN;
     loop {
         let leave = tokio::select! {
@@ -249,15 +292,17 @@ async fn speak<S, B, I>(
                     return;
                 }
                 looked = Instant::now() + LOOK_AGAIN;
-                if leaving.is_none() && activity.is_stuck() {
+                if !is_stuck && activity.is_stuck() {
+                    is_stuck = true;
                     transport.meter.stuck.inc();
                     tracing::info!(%address, "a connection does not take its answers");
                     // Its other calls may end; those that begin now go elsewhere.
                     limit = STUCK_LEAVES;
+                    over = over.map(|over: Instant| over.min(Instant::now() + limit));
                     true
                 } else {
                     let is_crowded = room.available_permits() < limits.connections / 2;
-                    is_crowded && activity.idle_at(limits.idle_in_a_crowd) <= Instant::now()
+                    is_crowded && activity.useless_at(limits.idle_in_a_crowd) <= Instant::now()
                 }
             }
             () = at(idle) => {

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+pub use self::connection::Known;
 use self::tls::Tls;
 use crate::id::ServiceName;
 
@@ -49,7 +50,8 @@ pub struct Limits {
     pub keep_alive_timeout: Duration,
     /// How long a connection is kept that has no calls under way.
     pub idle: Duration,
-    /// The same while more than half of the connections are there that may be. Nobody who does nothing takes the place of those who call.
+    /// How long one is kept that has no calls of anybody who is known, while more than half of the connections are there that may be. Nobody
+    /// else takes the place of those who call.
     pub idle_in_a_crowd: Duration,
     /// How long a connection lives, give or take a tenth, so that load finds its way to new servers.
     pub age: Duration,

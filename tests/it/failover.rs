@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tenantry::pb;
@@ -141,7 +141,7 @@ async fn a_database_that_falls_silent_is_left_for_the_one_that_takes_its_place()
         };
         hurried.members().invite_members(request).await
     };
-    for round in 0..2 {
+    for round in 0..2_usize {
         // As many as there are connections.
         let busy: Vec<_> = (0..4).map(|_| reads(&ann)).collect();
         futures::future::try_join_all(busy).await.expect("it serves");
@@ -149,11 +149,20 @@ async fn a_database_that_falls_silent_is_left_for_the_one_that_takes_its_place()
         let fell = Instant::now();
         let (read, change) = tokio::join!(reads(&hurried), invites(format!("bob{round}@example.com")));
         assert!(read.is_err() && change.is_err(), "nobody answers");
-        server.logged("the database says nothing").await;
+        until("it was noticed", async || {
+            server.log().iter().filter(|line| line.contains("says nothing")).count() > round
+        })
+        .await;
         until("it serves again", async || reads(&hurried).await.is_ok()).await;
-        until("changes go on", async || invites(format!("cas{round}@example.com")).await.is_ok()).await;
+        // One that went on before was told to begin anew.
+        let mut watch = ann.watches(pb::WatchEventsRequest::default()).await.expect("watching");
+        let tried = AtomicUsize::new(0);
+        let somebody = || format!("cas{round}.{}@example.com", tried.fetch_add(1, Ordering::Relaxed));
+        until("changes go on", async || invites(somebody()).await.is_ok()).await;
         assert!(fell.elapsed() < Duration::from_secs(15), "it took {:?}", fell.elapsed());
         until("it is ready", async || is_ready(&server.channel()).await).await;
+        // What runs beside the calls goes on as well.
+        assert_eq!(watch.types(1).await, ["invitation.created"], "and is told");
     }
     server.stop().await;
 }

@@ -580,7 +580,8 @@ async fn whoever_asks_reflection_nothing_keeps_its_place_for_a_moment() {
             wire.floods(streams(40).map(|stream| headers(stream, false, &head))).await;
             let refused = wire.until(|seen| seen.ended >= 8).await.ended;
             let began = tokio::time::Instant::now();
-            wire.until(|seen| seen.ended == 40 || seen.closed).await;
+            let seen = wire.until(|seen| seen.ended == 40 || seen.closed).await;
+            assert!(refused == 8 && !seen.closed, "{seen:?}");
             format!("{refused} refused, the others ended after {:.0} s", began.elapsed().as_secs_f64())
         })
         .await;

@@ -427,6 +427,11 @@ async fn a_read_that_is_given_up_is_ended_and_leaves_its_connection_to_others() 
         }
     }
     let given_up = Instant::now();
+    // Of the two connections none is left to those who gave up: this needs one, and reads no membership.
+    let portal = Person::service(server.channel(), "portal");
+    let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
+    portal.billing().get_seat_usage(request).await.expect("a service needs no membership");
+    assert!(given_up.elapsed() < Duration::from_secs(3), "it took {:?}", given_up.elapsed());
     until("nothing is read any more", async || rows(&database, under_way).await == 0).await;
     assert!(given_up.elapsed() < Duration::from_secs(8), "it took {:?}", given_up.elapsed());
     database

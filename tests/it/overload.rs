@@ -30,6 +30,11 @@ async fn reads(person: &Person) -> Result<pb::GetSeatUsageResponse, Refused> {
     answer(person.billing().get_seat_usage(request).await)
 }
 
+async fn joins(person: &Person) -> Result<pb::JoinOrganizationResponse, Refused> {
+    let request = pb::JoinOrganizationRequest { organization_id: person.organization_id.clone(), ..Default::default() };
+    answer(person.members().join_organization(request).await)
+}
+
 /// A body of which the rest never comes.
 struct Unfinished(Option<Bytes>);
 
@@ -97,6 +102,8 @@ database_tests! {
             let read = reads(&eve).await.expect_err("a stranger");
             let invited = eve.tries_to_invite(&[&format!("e{number}@example.com")], "member").await.expect_err("a stranger");
             assert_eq!([read.is(), invited.is()], [(Code::PermissionDenied, "NOT_A_MEMBER"); 2]);
+            let joined = joins(&eve).await.expect_err("nothing is open to her");
+            assert_ne!(joined.is().1, "RATE_LIMITED");
         }
         assert_eq!(ann.invites(&["bob@example.com"], "member").await.len(), 1);
         assert!(reads(&ann).await.is_ok());
@@ -117,7 +124,9 @@ database_tests! {
         let metrics = &world.servers[0].app.metrics;
         until("two are under way", async || metrics.rpcs_under_way.get() >= 2 && reads(&ann).await.is_err()).await;
         let refusal = reads(&ann).await.expect_err("she has her share");
-        assert_eq!(refusal.is(), (Code::Unavailable, "OVERLOADED"));
+        assert_eq!((refusal.is(), refusal.metadata["at_a_time"].as_str()), ((Code::ResourceExhausted, "RATE_LIMITED"), "2"));
+        assert!(refusal.retry, "it is said when to try again");
+        assert_eq!(metrics.overload.shed.get(), 0, "nobody is to be woken for it");
         assert!(reads(&zoe).await.is_ok(), "there is room for others");
         // Who calls for many has more.
         let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
@@ -145,11 +154,14 @@ database_tests! {
             strangers.spawn(async move { eve.tries_to_invite(&["eve@example.com"], "member").await });
         }
         let mut turned_away = 0;
+        let newcomer = world.person("zed").acting_in(&ann.organization_id, "owner");
         while turned_away < 80 {
             let refused = strangers.join_next().await.expect("more than half a line").expect("no panic").expect_err("a stranger");
             assert_eq!(refused.is(), (Code::PermissionDenied, "NOT_A_MEMBER"), "while the organization is held");
             turned_away += 1;
         }
+        let refused = joins(&newcomer).await.expect_err("whoever is not there yet comes later");
+        assert_eq!(refused.is(), (Code::Unavailable, "OVERLOADED"));
         let waiting = tokio::spawn({
             let ann = ann.clone();
             async move { ann.tries_to_invite(&["bob@example.com"], "member").await }

@@ -83,7 +83,7 @@ database_tests! {
             watches.push(ann.watches(from_now()).await.unwrap());
         }
         let refused = ann.watches(from_now()).await.err().expect("one too many");
-        assert_eq!(refused.is(), (Code::Unavailable, "OVERLOADED"));
+        assert_eq!((refused.is(), refused.metadata["at_a_time"].as_str()), ((Code::ResourceExhausted, "RATE_LIMITED"), "16"));
         zoe.watches(from_now()).await.expect("hers are her own");
         watches.pop();
         until("there is room for one again", async || ann.watches(from_now()).await.is_ok()).await;

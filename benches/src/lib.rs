@@ -1,0 +1,6 @@
+//! What the server of the floors and the one who loads both speak.
+
+/// The floors.
+pub mod floor {
+    tonic::include_proto!("floor.v1");
+}
