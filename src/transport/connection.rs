@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
-use super::{Limits, Peer, Transport, at};
+use super::{Limits, Peer, RequestBody, Transport, at};
 use crate::auth::permission::requirement;
 use crate::chance::chance;
 
@@ -186,7 +186,7 @@ pub(super) async fn serve<S, B>(
     room: &Semaphore,
     stop: &CancellationToken,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -224,7 +224,7 @@ async fn speak<S, B, I>(
     room: &Semaphore,
     [stop, retired]: [&CancellationToken; 2],
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -240,7 +240,7 @@ async fn speak<S, B, I>(
             let (ours, streams) = (requirement.is_some(), requirement.is_some_and(|requirement| requirement.streams));
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(under_way.known.clone());
-            let answering = service.clone().oneshot(request);
+            let answering = service.clone().oneshot(request.map(RequestBody::from));
             async move {
                 let answered = answering.await?;
                 if ours && !streams {

@@ -6,6 +6,7 @@
 //! certificate once and for ever.
 
 mod connection;
+mod request;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpListener;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 pub use self::connection::Known;
+pub use self::request::RequestBody;
 use self::tls::Tls;
 use crate::id::ServiceName;
 
@@ -113,7 +115,7 @@ pub struct Transport<S> {
 
 impl<S, B> Transport<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -473,7 +473,7 @@ async fn a_message_that_is_too_much_is_not_even_read() {
             let head = call(FOUND, &mallory.identity);
             let lie = [0, 255, 255, 255, 255, 1, 2, 3];
             let seen =
-                wire.asks(2_000, 50, |stream| [headers(stream, false, &head), data(stream, false, &lie)].concat());
+                wire.asks(2_000, 50, |stream| [headers(stream, false, &head), data(stream, true, &lie)].concat());
             assert!(!seen.await.closed, "{:?}", wire.seen());
             wire.seen().told()
         })

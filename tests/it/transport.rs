@@ -319,6 +319,26 @@ async fn a_stop_does_not_wait_for_those_who_do_not_leave_and_have_no_calls() {
     world.end().await;
 }
 
+/// As that of somebody whose token has expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_calls_are_all_refused_keeps_its_connection() {
+    let world = World::with(Backend::Sqlite, Setup::default()).await;
+    let nobody = caller(world.channel(), &[]);
+    let calls = (0..16).map(|_| {
+        let nobody = nobody.clone();
+        tokio::spawn(async move {
+            for _ in 0..100 {
+                let refused = lists_plans(&nobody).await.expect_err("nobody knows who it is");
+                assert_eq!(refused.is(), (Code::Unauthenticated, "IDENTITY_MISSING"));
+            }
+        })
+    });
+    for calls in calls.collect::<Vec<_>>() {
+        calls.await.expect("each was refused for its own fault");
+    }
+    world.end().await;
+}
+
 // === what is no call
 
 #[tokio::test]
