@@ -32,9 +32,6 @@ const AFTER_PURGE_TIME: TimeDelta = TimeDelta::hours(1);
 /// How many rows one transaction deletes: none may be long, for calls wait for it on SQLite.
 const ROWS_AT_ONCE: u64 = 2000;
 
-/// How long one step may take, with all that it asks outside.
-const LONGEST_STEP: Duration = Duration::from_mins(5);
-
 /// Works until told to stop.
 pub async fn run(app: Arc<App>, stop: CancellationToken) {
     loop {
@@ -61,10 +58,7 @@ pub async fn sweep(app: &App, stop: &CancellationToken) -> bool {
         billing::collection::forget_some(app, ROWS_AT_ONCE)
     })
     .await;
-    is_done &= until_done(&app.metrics, "taking expired invitations off the books", stop, || {
-        app.database.answers(release(app))
-    })
-    .await;
+    is_done &= until_done(&app.metrics, "taking expired invitations off the books", stop, || release(app)).await;
     is_done &= until_done(&app.metrics, "forgetting old answers", stop, || forget(app)).await;
     if let Some(lifetime) = app.event_lifetime {
         let before = app.clock.now() - lifetime;
@@ -106,12 +100,10 @@ pub async fn until_done<F: Future<Output = Result<bool, Error>>>(
     true
 }
 
-/// What panics or does not end has failed, and no more than that: the worker goes on.
+/// What panics has failed, and no more than that: the worker goes on.
 pub async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let outcome = tokio::time::timeout(LONGEST_STEP, AssertUnwindSafe(work).catch_unwind()).await;
-    outcome.map_or(Err(Error::DeadlineExceeded), |outcome| {
-        outcome.unwrap_or_else(|_| Err(Error::defect("a step of the worker panicked")))
-    })
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    outcome.unwrap_or_else(|_| Err(Error::defect("a step of the worker panicked")))
 }
 
 /// Takes some expired invitations of one organization off the books, so that the next change which needs a seat finds few to

@@ -4,6 +4,7 @@
 //! read beside it. It serves one process, which a lock beside the file makes sure of. PostgreSQL serves any number.
 
 mod pool;
+mod transaction;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -17,15 +18,15 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
 use sea_orm::{
-    AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, IsolationLevel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions,
-    TransactionTrait as _,
+    AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr,
+    IsolationLevel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait as _,
 };
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 pub use self::pool::Reads;
 use self::pool::{Generation, Pool};
+pub use self::transaction::Transaction;
 use crate::migration::MigrationError;
 
 /// A connection that lay idle for this long is tested before a call gets it, so that a restart of PostgreSQL costs the calls
@@ -42,9 +43,6 @@ const SILENCE: Duration = Duration::from_secs(4);
 /// How long a statement may take: PostgreSQL ends it earlier. Whoever hears nothing after that never will.
 const STATEMENT_TIMEOUT: &str = "30s";
 const NEVER: Duration = Duration::from_secs(35);
-
-/// How long a change may take of which nobody says how long, and for which others wait.
-const LONGEST_CHANGE: Duration = Duration::from_mins(1);
 
 /// How long to wait before a database that is not there is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -121,10 +119,10 @@ pub struct Database {
     backend: DbBackend,
     reader: Reads,
     writer: Arc<Pool>,
-    /// Connections of its own for signs of life: readiness follows the database, not how busy this process is.
+    /// A connection of its own for signs of life: readiness follows the database, not how busy this process is.
     probe: Arc<Pool>,
-    /// Whose turn it is to interrupt. Of the two connections of the probe, signs of life have the other.
-    interrupting: Semaphore,
+    /// One that ends what was given up.
+    interrupter: Arc<Pool>,
     /// The sign of life that is waited for.
     asked: Mutex<Option<Ping>>,
     /// Whether it was silent, and has not been heard of since.
@@ -182,7 +180,7 @@ impl Database {
                 ])
             });
         let mut for_probe = options.clone();
-        for_probe.max_connections(2).connect_lazy(true);
+        for_probe.max_connections(1).connect_lazy(true);
         // Not of the probe's, which is to notice.
         options.map_sqlx_postgres_before_acquire(|connection, lay| {
             Box::pin(async move { if lay.idle_for < IDLE_BEFORE_TEST { Ok(true) } else { tested(connection).await } })
@@ -194,10 +192,13 @@ impl Database {
                 return Err(DatabaseError::Connect(target.connect().await.err().map_or(error, said_by_driver)));
             }
         };
-        let probe = sea_orm::Database::connect(for_probe.clone()).await?;
+        let single = async || {
+            let connection = sea_orm::Database::connect(for_probe.clone()).await?;
+            Ok::<_, DbErr>(Arc::new(Pool::new(connection, for_probe.clone())))
+        };
         let writer = Arc::new(Pool::new(connection, options));
         let reader = Arc::clone(&writer);
-        Ok(Self::of(DbBackend::Postgres, [reader, writer, Arc::new(Pool::new(probe, for_probe))], settings, None))
+        Ok(Self::of(DbBackend::Postgres, [reader, writer, single().await?, single().await?], settings, None))
     }
 
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
@@ -220,16 +221,15 @@ impl Database {
         // The writer first: it makes the file.
         let writer = opening(false).await?;
         let reader = opening(true).await?;
-        let probe = Arc::clone(&reader);
-        Ok(Self::of(DbBackend::Sqlite, [reader, writer, probe], settings, Some(lock)))
+        let (probe, interrupter) = (Arc::clone(&reader), Arc::clone(&reader));
+        Ok(Self::of(DbBackend::Sqlite, [reader, writer, probe, interrupter], settings, Some(lock)))
     }
 
-    fn of(backend: DbBackend, pools: [Arc<Pool>; 3], settings: &DatabaseSettings, lock: Option<File>) -> Self {
-        let ([reader, writer, probe], (renewed, _)) = (pools, watch::channel(()));
+    fn of(backend: DbBackend, pools: [Arc<Pool>; 4], settings: &DatabaseSettings, lock: Option<File>) -> Self {
+        let ([reader, writer, probe, interrupter], (renewed, _)) = (pools, watch::channel(()));
         let reader = Reads::new(reader, settings);
-        let (interrupting, asked, settings) = (Semaphore::new(1), Mutex::default(), settings.clone());
-        let is_left = AtomicBool::new(false);
-        Self { backend, reader, writer, probe, interrupting, asked, is_left, renewed, settings, _lock: lock }
+        let (asked, is_left, settings) = (Mutex::default(), AtomicBool::new(false), settings.clone());
+        Self { backend, reader, writer, probe, interrupter, asked, is_left, renewed, settings, _lock: lock }
     }
 
     /// Brings it to the newest schema.
@@ -267,7 +267,7 @@ impl Database {
     }
 
     /// Begins to read one state of the database, whatever is changed meanwhile. Dropping it ends that.
-    pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+    pub async fn snapshot(&self) -> Result<Transaction, DbErr> {
         let mut options = TransactionOptions::default();
         // SQLite shows no other to a transaction.
         if self.backend == DbBackend::Postgres {
@@ -278,7 +278,7 @@ impl Database {
     }
 
     /// Begins a transaction that will write. Dropping it rolls it back.
-    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+    pub async fn begin(&self) -> Result<Transaction, DbErr> {
         let mut options = TransactionOptions::default();
         if self.backend == DbBackend::Sqlite {
             // Taking the write lock at once is what makes read-then-write safe on SQLite.
@@ -342,19 +342,10 @@ impl Database {
         if !is_left {
             tracing::warn!("the database says nothing: it is connected to anew");
             renew(&self.writer).await;
+            renew(&self.interrupter).await;
             self.renewed.send_replace(());
         }
         renew(&self.probe).await;
-    }
-
-    /// Does what nobody else ends: where the connections that there are are left meanwhile, or it takes longer than anything should, it is
-    /// given up.
-    pub async fn answers<T, E: From<DbErr>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let mut renewed = self.renewed.subscribe();
-        tokio::select! {
-            answered = tokio::time::timeout(LONGEST_CHANGE, work) => answered.unwrap_or_else(|_| Err(no_answer().into())),
-            _ = renewed.changed() => Err(no_answer().into()),
-        }
     }
 
     /// Ends what the transaction of this name is waiting for or doing. Says whether that is done. Its connection must not be given back
@@ -365,14 +356,9 @@ impl Database {
             return Ok(true);
         }
         let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND usename = current_user";
-        let Ok(_turn) = self.interrupting.acquire().await else { return Ok(false) };
-        let found = self
-            .probe
-            .now()
-            .connection
-            .query_one_raw(Statement::from_sql_and_values(self.backend, sql, [name.into()]))
-            .await?;
-        Ok(found.is_some())
+        let statement = Statement::from_sql_and_values(self.backend, sql, [name.into()]);
+        let interrupter = self.interrupter.now();
+        Ok(interrupter.answers(interrupter.connection.query_one_raw(statement)).await?.is_some())
     }
 
     /// Listens to what is notified on a channel, by a connection of its own; nothing where the database notifies nobody.
@@ -398,6 +384,7 @@ impl Database {
     /// The last to go is the one that writes: on SQLite it moves what stands in the log beside the file into the file.
     pub async fn close(&self) -> Result<(), DbErr> {
         self.probe.now().connection.close().await?;
+        self.interrupter.now().connection.close().await?;
         self.reader.pool.now().connection.close().await?;
         self.writer.now().connection.close().await
     }
@@ -431,10 +418,13 @@ fn said_by_driver(error: SqlxError) -> DbErr {
 
 /// Begins a transaction in a task of its own, so that a caller who gives up cannot cancel that half-way: the driver would put the
 /// connection back with the transaction open.
-async fn begun(pool: &Pool, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+async fn begun(pool: &Pool, options: TransactionOptions) -> Result<Transaction, DbErr> {
     let begin = |generation: Generation| async move {
-        let beginning = async move { generation.answers(generation.connection.begin_with_options(options)).await };
-        tokio::spawn(beginning).await.map_err(|panicked| DbErr::Custom(panicked.to_string()))?
+        let pool = generation.connection.clone();
+        let beginning = tokio::spawn(async move { pool.begin_with_options(options).await });
+        // What is not waited for any more is rolled back when it has begun.
+        let begun = async { beginning.await.unwrap_or_else(|panicked| Err(DbErr::Custom(panicked.to_string()))) };
+        Ok(Transaction::new(generation.answers(begun).await?, generation))
     };
     match begin(pool.now()).await {
         // Another pool took its place meanwhile.

@@ -106,16 +106,19 @@ impl Reads {
     }
 
     async fn lend(&self) -> Result<(Lent, Generation), DbErr> {
-        let end = tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.ends).acquire_owned()).await;
-        let end = end.ok().and_then(Result::ok).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
-        let mut generation = self.pool.now();
-        let mut acquired = generation.connection.get_postgres_connection_pool().acquire().await;
-        if let Err(SqlxError::PoolClosed) = acquired {
-            // Another took its place meanwhile.
-            generation = self.pool.now();
-            acquired = generation.connection.get_postgres_connection_pool().acquire().await;
-        }
-        Ok((Lent { connection: Some(acquired.map_err(not_acquired)?), end: Some(end) }, generation))
+        let lending = async {
+            let end = Arc::clone(&self.ends).acquire_owned().await.map_err(|_| SqlxError::PoolClosed)?;
+            let mut generation = self.pool.now();
+            let mut acquired = generation.connection.get_postgres_connection_pool().acquire().await;
+            if let Err(SqlxError::PoolClosed) = acquired {
+                // Another took its place meanwhile.
+                generation = self.pool.now();
+                acquired = generation.connection.get_postgres_connection_pool().acquire().await;
+            }
+            Ok((Lent { connection: Some(acquired?), end: Some(end) }, generation))
+        };
+        let lent = tokio::time::timeout(self.acquire_timeout, lending).await;
+        lent.unwrap_or(Err(SqlxError::PoolTimedOut)).map_err(not_acquired)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select,
+    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select,
 };
 
 use crate::app::App;
+use crate::database::Transaction;
 use crate::entity::event;
 use crate::entity::event_consumer::{self, Column as C};
 use crate::error::Error;
@@ -24,7 +25,7 @@ pub async fn read_some(
     app: &App,
     consumer: &'static str,
     interest: Condition,
-    work: impl AsyncFnOnce(&DatabaseTransaction, &[event::Model]) -> Result<(), Error>,
+    work: impl AsyncFnOnce(&Transaction, &[event::Model]) -> Result<(), Error>,
 ) -> Result<bool, Error> {
     let reader = app.database.reader();
     let (last, reached) = (last_position(reader).await?, reached(reader, consumer).await?);

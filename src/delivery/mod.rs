@@ -92,7 +92,7 @@ async fn tell_endpoints(app: &Arc<App>, stop: &CancellationToken) {
 }
 
 async fn until_prepared(app: &App, stop: &CancellationToken) {
-    while let Err(error) = app.database.answers(webhook::queue::prepare(app)).await {
+    while let Err(error) = webhook::queue::prepare(app).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "the webhook endpoints of the configuration could not be prepared: tried again until they are"
@@ -107,7 +107,7 @@ async fn until_prepared(app: &App, stop: &CancellationToken) {
 async fn tell(app: &Arc<App>, woken: &Notify, stop: &CancellationToken) {
     let mut tellers = Tellers::default();
     while !stop.is_cancelled() {
-        match app.database.answers(tellers.begin_some(app, stop)).await {
+        match tellers.begin_some(app, stop).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => {

@@ -135,7 +135,7 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 async fn place_and_tell(app: &App, stop: &CancellationToken) {
     let (mut told, mut fails) = (None, false);
     while !stop.is_cancelled() {
-        match app.database.answers(go_on(app, &mut told)).await {
+        match go_on(app, &mut told).await {
             Ok(true) => continue,
             Ok(false) => fails = false,
             // Said once: what is wrong with the database, readiness tells.

@@ -6,7 +6,6 @@
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
-use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
 use super::{Command, Place, store};
@@ -15,6 +14,7 @@ use crate::auth::caller::{Caller, UserCaller};
 use crate::auth::identity::Identity;
 use crate::auth::policy::{RoleDefinition, RolePolicy};
 use crate::auth::scope::{Authorized, Scope};
+use crate::database::Transaction;
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::id;
@@ -33,7 +33,7 @@ pub trait Actor<C: Command>: Sized + Send + Sync {
 
     /// Enters, under the lock.
     fn enter(
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         policy: &RolePolicy,
         authorized: &Authorized,
         place: Place,
@@ -73,7 +73,7 @@ where
     }
 
     async fn enter(
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         policy: &RolePolicy,
         authorized: &Authorized,
         place: Place,
@@ -118,7 +118,7 @@ where
     }
 
     async fn enter(
-        _: &DatabaseTransaction,
+        _: &Transaction,
         _: &RolePolicy,
         _: &Authorized,
         place: Place,
@@ -175,7 +175,7 @@ where
     }
 
     async fn enter(
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         policy: &RolePolicy,
         authorized: &Authorized,
         place: Place,
@@ -214,7 +214,7 @@ impl<C: Command> Actor<C> for Founder {
     }
 
     async fn enter(
-        _: &DatabaseTransaction,
+        _: &Transaction,
         _: &RolePolicy,
         authorized: &Authorized,
         _: Place,
@@ -259,7 +259,7 @@ impl<C: Command + NamesOrganization> Actor<C> for Newcomer {
     }
 
     async fn enter(
-        _: &DatabaseTransaction,
+        _: &Transaction,
         _: &RolePolicy,
         authorized: &Authorized,
         _: Place,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::DbErr;
 
 use super::Place;
 use crate::app::App;
 use crate::auth::scope::Scope;
 use crate::clock::Clock;
-use crate::database::Database;
+use crate::database::{Database, Transaction};
 use crate::error::Error;
 use crate::id;
 use crate::lanes::Turn;
@@ -30,7 +30,7 @@ pub(super) struct Held {
     database: Arc<Database>,
     /// What the transaction is called once it waits for the organization's lock.
     name: String,
-    transaction: Option<DatabaseTransaction>,
+    transaction: Option<Transaction>,
     turn: Option<Turn>,
 }
 
@@ -60,7 +60,7 @@ impl Held {
     }
 
     /// The transaction, until it has ended.
-    pub(super) fn transaction(&self) -> Result<&DatabaseTransaction, Error> {
+    pub(super) fn transaction(&self) -> Result<&Transaction, Error> {
         self.transaction.as_ref().ok_or(Error::defect("a transaction that has ended"))
     }
 
@@ -84,7 +84,7 @@ impl Held {
     }
 }
 
-async fn undo(transaction: DatabaseTransaction) {
+async fn undo(transaction: Transaction) {
     if let Err(error) = transaction.rollback().await {
         tracing::debug!(error = &error as &dyn std::error::Error, "a transaction ended without a rollback");
     }

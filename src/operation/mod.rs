@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use prost::Message;
-use sea_orm::DatabaseTransaction;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, info_span};
 use uuid::Uuid;
@@ -28,7 +27,7 @@ use crate::app::App;
 use crate::auth::policy::{RoleDefinition, RolePolicy};
 use crate::auth::scope::{self, Author, Authorized, Scope};
 use crate::chance::chance;
-use crate::database::Reads;
+use crate::database::{Reads, Transaction};
 use crate::entity::{membership, organization};
 use crate::error::Error;
 use crate::idempotency::{self, RequestKey};
@@ -212,16 +211,24 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
     let organization_id = place.organization.map(Scope::organization_id);
     let is_busy = organization_id.is_some_and(|id| app.lanes.is_busy(id));
     let is_counted = C::Actor::BELONGS && app.overload.counts_organizations();
-    if parsed.is_err() || C::PREPARES || is_busy || is_counted {
-        C::Actor::glance(app, authorized, place).await?;
+    if (parsed.is_err() || C::PREPARES || is_busy || is_counted)
+        && let Err(refusal) = C::Actor::glance(app, authorized, place).await
+    {
+        // Who gave up their right by this very request hears its answer again.
+        let is_repeated = C::ENDS_OWN_RIGHT && parsed.is_ok() && !request.validate_only();
+        let key = if is_repeated { RequestKey::of(request, authorized.caller(), place.answers_in)? } else { None };
+        return match key {
+            Some(key) => kept::<C>(app, &key).await?.ok_or(refusal),
+            None => Err(refusal),
+        };
     }
+    let mut parsed = parsed?;
     if is_busy && !C::Actor::BELONGS {
         return Err(app.overload.shed());
     }
     if let Some(organization_id) = organization_id.filter(|_| is_counted) {
         app.overload.of_organization(organization_id)?;
     }
-    let mut parsed = parsed?;
     if C::PREPARES {
         let _place = app.overload.outside(authorized.caller())?;
         parsed.prepare(app, place).await?;
@@ -245,6 +252,12 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
             Ok(answer) => return Ok(answer),
         }
     }
+}
+
+/// The answer that was kept under a key.
+async fn kept<C: Command>(app: &App, key: &RequestKey) -> Result<Option<C::Response>, Error> {
+    let transaction = app.database.begin().await?;
+    key.find(&transaction, app.clock.now()).await
 }
 
 /// Where a command takes place.
@@ -293,7 +306,7 @@ impl<C: Command> Attempt<'_, C> {
         }
     }
 
-    async fn work(&self, transaction: &DatabaseTransaction, name: &str) -> Result<(C::Response, SeatCount), Error> {
+    async fn work(&self, transaction: &Transaction, name: &str) -> Result<(C::Response, SeatCount), Error> {
         let organization = match self.place.organization {
             Some(scope) => store::lock(transaction, scope, Some(name)).await?,
             None => None,
@@ -328,18 +341,13 @@ impl<C: Command> Attempt<'_, C> {
     /// The answer of the same request sent twice, which a call that waits for no organization's lock may have been refused
     /// for: the slug that it wants is taken, by itself.
     async fn answer_of_twin(&self) -> Result<Option<C::Response>, Error> {
-        if self.place.organization.is_some() || self.key.is_none() {
-            return Ok(None);
+        match self.key {
+            Some(key) if self.place.organization.is_none() => kept::<C>(self.app, key).await,
+            _ => Ok(None),
         }
-        let transaction = self.app.database.begin().await?;
-        self.stored(&transaction, self.app.clock.now()).await
     }
 
-    async fn stored(
-        &self,
-        transaction: &DatabaseTransaction,
-        now: DateTime<Utc>,
-    ) -> Result<Option<C::Response>, Error> {
+    async fn stored(&self, transaction: &Transaction, now: DateTime<Utc>) -> Result<Option<C::Response>, Error> {
         match self.key {
             Some(key) => key.find(transaction, now).await,
             None => Ok(None),
@@ -369,7 +377,7 @@ pub async fn undertake<D: Duty>(
 ) -> Result<Option<D::Outcome>, Error> {
     let scope = Scope::of_newcomer(organization_id);
     let held = Held::begin_patiently(app, scope).await?;
-    match app.database.answers(Box::pin(fulfil(app, scope, held.transaction()?, duty, patiently))).await {
+    match fulfil(app, scope, held.transaction()?, duty, patiently).await {
         Ok(fulfilled) => {
             held.commit().await?;
             app.feed.committed();
@@ -388,7 +396,7 @@ pub async fn undertake<D: Duty>(
 async fn fulfil<D: Duty>(
     app: &App,
     scope: Scope,
-    transaction: &DatabaseTransaction,
+    transaction: &Transaction,
     duty: &D,
     patiently: bool,
 ) -> Result<Option<(D::Outcome, SeatCount)>, Error> {

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
-use sea_orm::{ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use super::store::{self, RolesKept};
 use crate::app::App;
 use crate::auth::policy::RolePolicy;
 use crate::auth::scope::{Author, Scope};
 use crate::billing::seats::Usage;
+use crate::database::Transaction;
 use crate::entity::seat_entry::Cause;
 use crate::entity::{organization, seat_entry};
 use crate::error::{Error, OnConstraint as _};
@@ -36,7 +37,7 @@ pub struct Unit<'a, A> {
     pub now: DateTime<Utc>,
     /// The role policy of the organization, with the roles that it defined for itself.
     pub policy: Arc<RolePolicy>,
-    transaction: &'a DatabaseTransaction,
+    transaction: &'a Transaction,
     author: Author,
     scope: Scope,
     opening: Opening,
@@ -75,7 +76,7 @@ struct SeatMove {
 /// How a transaction begins.
 #[derive(Debug)]
 pub(super) struct Entry<'a, 'o> {
-    pub(super) transaction: &'a DatabaseTransaction,
+    pub(super) transaction: &'a Transaction,
     pub(super) author: Author,
     pub(super) policy: Arc<RolePolicy>,
     /// The organization that is locked; none when one is made.
@@ -164,7 +165,7 @@ impl<'a, A> Unit<'a, A> {
     }
 
     /// Where to write.
-    pub fn transaction(&self) -> &'a DatabaseTransaction {
+    pub fn transaction(&self) -> &'a Transaction {
         self.transaction
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend};
+use sea_orm::{ConnectionTrait as _, DbBackend};
 use uuid::Uuid;
 
 use super::TransferError;
@@ -16,7 +16,7 @@ use super::format::{self, Line};
 use super::pages::{self, Keyset};
 use super::progress::Progress;
 use super::source::failed;
-use crate::database::Database;
+use crate::database::{Database, Transaction};
 use crate::email::Email;
 use crate::entity::{custom_role, invitation, membership, organization, subscription, workspace, workspace_member};
 use crate::error::Error;
@@ -80,7 +80,7 @@ pub async fn export(database: &Database, only: Option<Uuid>, output: &mut Output
     Ok(exporter.told)
 }
 
-async fn snapshot(database: &Database) -> Result<DatabaseTransaction, TransferError> {
+async fn snapshot(database: &Database) -> Result<Transaction, TransferError> {
     let snapshot = database.snapshot().await?;
     if snapshot.get_database_backend() == DbBackend::Postgres {
         // Whoever reads the output may take their time.
@@ -90,7 +90,7 @@ async fn snapshot(database: &Database) -> Result<DatabaseTransaction, TransferEr
 }
 
 struct Exporter<'a> {
-    snapshot: DatabaseTransaction,
+    snapshot: Transaction,
     output: &'a mut Output,
     told: Exported,
     progress: Progress,

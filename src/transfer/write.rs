@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait as _, DbBackend, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use super::batch::{Batch, Entry};
 use super::source::Fingerprint;
 use crate::auth::scope::{Author, Scope};
 use crate::clock::Clock;
-use crate::database::Database;
+use crate::database::{Database, Transaction};
 use crate::entity::{data_import, event, organization, seat_entry};
 use crate::error::Error;
 use crate::event::log;
@@ -55,7 +55,7 @@ pub async fn begin(database: &Database, file: &Fingerprint, now: DateTime<Utc>) 
 
 /// Lets PostgreSQL gather more before it sorts it into the index for searching, which is the dearest part of an import: the more
 /// at once, the more of it goes to the same pages.
-async fn gather(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+async fn gather(transaction: &Transaction) -> Result<(), DbErr> {
     if transaction.get_database_backend() == DbBackend::Postgres {
         transaction.execute_unprepared("SET LOCAL gin_pending_list_limit = '64MB'").await?;
     }
@@ -129,7 +129,7 @@ impl Writer<'_> {
     /// Notes how far the file is written, unless another process has done so meanwhile.
     async fn move_on(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         batch: &Batch,
         finished_at: Option<DateTime<Utc>>,
     ) -> Result<(), TransferError> {
@@ -168,7 +168,7 @@ impl Writer<'_> {
     /// each other.
     async fn add_to_known(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         batch: &Batch,
         now: DateTime<Utc>,
     ) -> Result<Vec<event::Model>, TransferError> {
@@ -189,7 +189,7 @@ impl Writer<'_> {
 
     async fn add(
         &self,
-        transaction: &DatabaseTransaction,
+        transaction: &Transaction,
         row: &organization::Model,
         entry: &Entry,
         now: DateTime<Utc>,
@@ -264,7 +264,7 @@ fn seat_entry(after: &organization::Model, taken: i64, added: i64, now: DateTime
 }
 
 async fn lock(
-    transaction: &DatabaseTransaction,
+    transaction: &Transaction,
     organization_ids: &[Uuid],
 ) -> Result<HashMap<Uuid, organization::Model>, DbErr> {
     let rows = organization::Entity::find()

@@ -110,6 +110,25 @@ database_tests! {
         world.end().await;
     }
 
+    async fn who_left_hears_so_again_also_where_calls_are_counted(backend: Backend) {
+        let rate = NonZeroU32::new(1000);
+        let world = World::with(backend, limited(overload::Limits { organization_rate: rate, ..overload::Limits::default() })).await;
+        let ann = world.person("ann").founds("Acme").await;
+        let bob = ann.brings("bob", "member").await;
+        let request = pb::LeaveOrganizationRequest {
+            organization_id: ann.organization_id.clone(),
+            request_id: uuid::Uuid::from_u128(7).to_string(),
+            ..Default::default()
+        };
+        for _ in 0..2 {
+            answer(bob.members().leave_organization(request.clone()).await).expect("he left, and his first answer may be lost");
+        }
+        let again = pb::LeaveOrganizationRequest { request_id: String::new(), ..request };
+        let refused = answer(bob.members().leave_organization(again).await).expect_err("he is no member any more");
+        assert_eq!(refused.is(), (Code::PermissionDenied, "NOT_A_MEMBER"));
+        world.end().await;
+    }
+
     async fn one_user_may_have_a_quarter_of_the_places(backend: Backend) {
         let world = World::with(backend, limited(overload::Limits { calls: 8, ..overload::Limits::default() })).await;
         let (ann, zoe) = (world.person("ann").founds("Acme").await, world.person("zoe").founds("Zoo").await);

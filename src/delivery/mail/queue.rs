@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{
-    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use super::post::Undelivered;
 use super::{Mail, write};
 use crate::app::App;
 use crate::auth::scope::Scope;
+use crate::database::Transaction;
 use crate::delivery::consumer;
 use crate::entity::event;
 use crate::entity::mail::{self, Column as C, State};
@@ -69,7 +70,7 @@ pub async fn pass_over(app: &App) -> Result<bool, Error> {
     Ok(false)
 }
 
-async fn queue(app: &App, transaction: &DatabaseTransaction, event: &event::Model) -> Result<(), Error> {
+async fn queue(app: &App, transaction: &Transaction, event: &event::Model) -> Result<(), Error> {
     let consequence = letter::consequence(app, transaction, event).await?;
     let now = app.clock.now();
     if let Some(invitation_id) = consequence.settles {

@@ -3,12 +3,13 @@
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveEnum as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use uuid::Uuid;
 
 use super::ALL;
+use crate::database::Transaction;
 use crate::entity::webhook_delivery::{self, Column as D, State};
 use crate::sql;
 
@@ -85,7 +86,7 @@ pub(super) async fn hasten(
 }
 
 /// Writes deliveries, new ones and known ones.
-pub(super) async fn save(transaction: &DatabaseTransaction, rows: &[webhook_delivery::Model]) -> Result<(), DbErr> {
+pub(super) async fn save(transaction: &Transaction, rows: &[webhook_delivery::Model]) -> Result<(), DbErr> {
     let known = OnConflict::columns([D::OrganizationId, D::EndpointId, D::EventNumber])
         .update_columns([D::State, D::Attempts, D::Tries, D::DueAt, D::EndedAt])
         .action_and_where(Expr::cust("webhook_delivery.asked = excluded.asked"))
