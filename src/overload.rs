@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::NoOpMiddleware;
@@ -28,6 +28,9 @@ use crate::error::Error;
 
 /// When to try again where there was no room.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// How often at most the log says that calls are refused.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// How many seconds' worth of calls may come at once.
 const BURST_SECONDS: u32 = 2;
@@ -130,6 +133,8 @@ pub struct Overload {
     callers: Option<Rate<CallerKey>>,
     organizations: Option<Rate<Uuid>>,
     meter: Meter,
+    /// When the log last said so: a line for each would cost more than the refusal.
+    said: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Overload {
@@ -205,6 +210,7 @@ impl Overload {
             callers: limits.caller_rate.map(|rate| Rate::new(rate, "caller")),
             organizations: limits.organization_rate.map(|rate| Rate::new(rate, "organization")),
             meter,
+            said: Mutex::default(),
         }
     }
 
@@ -277,6 +283,12 @@ impl Overload {
     /// The refusal of a call for which there is no room.
     pub fn shed(&self) -> Error {
         self.meter.shed.inc();
+        let now = Instant::now();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| now - said > SAY_AGAIN) {
+            *said = Some(now);
+            tracing::warn!(refused = self.meter.shed.get(), "calls are refused for want of room");
+        }
         Error::Overloaded { retry_after: TRY_AGAIN }
     }
 

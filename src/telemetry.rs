@@ -36,6 +36,9 @@ const LONGEST_REQUEST_ID: usize = 128;
 /// How much of a path is logged.
 const LONGEST_PATH: usize = 128;
 
+/// The reason of calls for which there is no room.
+const OVERLOADED: &str = "OVERLOADED";
+
 /// The id under which the logs know a call.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
@@ -226,6 +229,8 @@ impl Drop for Line {
         match code {
             // Probes and reflection come every few seconds, and say nothing.
             _ if !self.own => tracing::debug!(?code, duration_ms, "rpc"),
+            // When these come they come by the thousand; what refuses them says so.
+            Code::Unavailable if self.reason == Some(OVERLOADED) => tracing::debug!(?code, duration_ms, "rpc"),
             Code::Internal | Code::Unknown | Code::DataLoss => tracing::error!(?code, duration_ms, "rpc"),
             Code::Unavailable | Code::DeadlineExceeded => tracing::warn!(?code, duration_ms, "rpc"),
             _ => tracing::info!(?code, duration_ms, "rpc"),
