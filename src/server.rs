@@ -321,7 +321,7 @@ fn with_reflection(routes: Routes, descriptors: &'static [u8], overload: &Arc<Ov
 async fn watch_books(app: Arc<App>, health: HealthReporter, stop: CancellationToken) {
     let mut watch = Watch::default();
     loop {
-        match watch.look(&app.database, &app.policy).await {
+        match worker::guarded(watch.look(&app.database, &app.policy)).await {
             Ok(drifting) => {
                 app.metrics.drifting_organizations.set(i64::try_from(drifting).unwrap_or(i64::MAX));
                 let status = if drifting == 0 { ServingStatus::Serving } else { ServingStatus::NotServing };

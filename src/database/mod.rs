@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
+use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use sea_orm::{
     AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr,
     IsolationLevel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait as _,
@@ -185,6 +185,8 @@ impl Database {
         options.map_sqlx_postgres_before_acquire(|connection, lay| {
             Box::pin(async move { if lay.idle_for < IDLE_BEFORE_TEST { Ok(true) } else { tested(connection).await } })
         });
+        let mut for_interrupter = options.clone();
+        for_interrupter.max_connections(1).connect_lazy(true);
         let connection = match sea_orm::Database::connect(options.clone()).await {
             Ok(connection) => connection,
             // The pool tried for as long as a call may wait, and says only that. One more try says why.
@@ -192,13 +194,14 @@ impl Database {
                 return Err(DatabaseError::Connect(target.connect().await.err().map_or(error, said_by_driver)));
             }
         };
-        let single = async || {
-            let connection = sea_orm::Database::connect(for_probe.clone()).await?;
-            Ok::<_, DbErr>(Arc::new(Pool::new(connection, for_probe.clone())))
+        let single = async |options: ConnectOptions| {
+            let connection = sea_orm::Database::connect(options.clone()).await?;
+            Ok::<_, DbErr>(Arc::new(Pool::new(connection, options)))
         };
+        let (probe, interrupter) = (single(for_probe).await?, single(for_interrupter).await?);
         let writer = Arc::new(Pool::new(connection, options));
         let reader = Arc::clone(&writer);
-        Ok(Self::of(DbBackend::Postgres, [reader, writer, single().await?, single().await?], settings, None))
+        Ok(Self::of(DbBackend::Postgres, [reader, writer, probe, interrupter], settings, None))
     }
 
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
@@ -465,9 +468,10 @@ async fn tested(connection: &mut PgConnection) -> Result<bool, SqlxError> {
 
 /// Has PostgreSQL look, while it works, whether whom it works for is still there. Versions before 14 cannot, nor some systems.
 fn look_after_clients(connection: &mut PgConnection) -> BoxFuture<'_, Result<(), SqlxError>> {
-    let sql = "SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
+    let name = "client_connection_check_interval";
+    let sql = format!("SELECT set_config('{name}', '1s', false) WHERE current_setting('{name}', true) IS NOT NULL");
     Box::pin(async move {
-        match sea_orm::sqlx::raw_sql(sql).execute(connection).await {
+        match sea_orm::sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await {
             Err(SqlxError::Database(error)) => {
                 tracing::debug!(%error, "PostgreSQL does not look after its clients");
                 Ok(())

@@ -215,20 +215,21 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
         && let Err(refusal) = C::Actor::glance(app, authorized, place).await
     {
         // Who gave up their right by this very request hears its answer again.
-        let is_repeated = C::ENDS_OWN_RIGHT && parsed.is_ok() && !request.validate_only();
+        let may_be_repeated = C::ENDS_OWN_RIGHT && !matches!(refusal, Error::Database(_));
+        let is_repeated = may_be_repeated && parsed.is_ok() && !request.validate_only();
         let key = if is_repeated { RequestKey::of(request, authorized.caller(), place.answers_in)? } else { None };
         return match key {
             Some(key) => kept::<C>(app, &key).await?.ok_or(refusal),
             None => Err(refusal),
         };
     }
-    let mut parsed = parsed?;
     if is_busy && !C::Actor::BELONGS {
         return Err(app.overload.shed());
     }
     if let Some(organization_id) = organization_id.filter(|_| is_counted) {
         app.overload.of_organization(organization_id)?;
     }
+    let mut parsed = parsed?;
     if C::PREPARES {
         let _place = app.overload.outside(authorized.caller())?;
         parsed.prepare(app, place).await?;

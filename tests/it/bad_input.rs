@@ -712,7 +712,7 @@ async fn spoil_everything(stage: &Stage, methods: &[MethodDescriptor]) {
 
 database_tests! {
     async fn a_sound_request_is_sound_and_every_field_can_be_spoilt(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let methods = methods();
         for method in &methods {
             let answered = stage.call(method, &stage.sound(&method.input()).encode_to_vec()).await;
@@ -747,7 +747,7 @@ fn key(number: u8, wire_type: u8) -> u8 {
 
 database_tests! {
     async fn a_body_that_cannot_be_read_is_the_clients_fault(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let refused_with = async |method: &str, body: &[u8]| {
             let answered = raw::send(&stage.world.channel(), method, &stage.owner.identity, body).await;
             let refusal = refused(&answered.outcome.expect_err("an unreadable body is refused"));
@@ -776,7 +776,7 @@ database_tests! {
     }
 
     async fn a_body_that_is_no_message_is_the_clients_fault_too(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let sound = stage.sound(&methods()[0].input()).encode_to_vec();
         let whole = raw::framed(&sound);
         let of_flag = |flag: u8| [&[flag], &whole[1..]].concat();
@@ -801,7 +801,7 @@ database_tests! {
     }
 
     async fn a_request_of_a_mebibyte_is_read_and_a_larger_one_is_refused_as_grpc_has_it(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let channel = stage.world.channel();
         let sized = |size: usize| {
             let head = pb::CreateOrganizationRequest { name: "x".repeat(size), ..Default::default() }.encoded_len();
@@ -831,7 +831,7 @@ database_tests! {
     }
 
     async fn who_may_not_call_hears_that_before_what_is_wrong_with_the_body(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let member = stage.owner.brings("mia", "member").await;
         let update = "/tenantry.v1.OrganizationService/UpdateOrganization";
         let unreadable = [key(1, 2), 2, 0xff, 0xfe];
@@ -846,7 +846,7 @@ database_tests! {
     }
 
     async fn no_random_bytes_bring_down_any_rpc(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let methods = methods();
         let bodies = prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..80).prop_map(Body::Random),
@@ -905,7 +905,7 @@ fn ids(count: usize) -> Vec<String> {
 
 database_tests! {
     async fn an_id_of_another_organization_opens_nothing(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let other = &stage.other;
         let before = stage.world.events(&other.organization).await;
         let mut tried = BTreeSet::new();
@@ -979,7 +979,7 @@ database_tests! {
     }
 
     async fn every_fault_of_a_large_batch_fits_into_the_headers_that_clients_take(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let organization_id = stage.owner.organization_id.clone();
         let update = |user_id: String| pb::MemberRoleUpdate { user_id, role: "admin".into(), ..Default::default() };
         let long = |index: usize| format!("{index:03}{}", "x".repeat(125));
@@ -1023,7 +1023,7 @@ async fn members_page(owner: &Person, order_by: &str, page_token: &str) -> Resul
 
 database_tests! {
     async fn a_page_is_of_any_size_that_is_not_negative_and_never_too_long(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         for method in methods().iter().filter(|method| method.input().get_field_by_name("page_size").is_some()) {
             let mut request = stage.sound(&method.input());
             for (size, taken) in [(0, true), (1, true), (1_000_000, true), (i32::MAX, true), (-1, false), (i32::MIN, false)] {
@@ -1045,7 +1045,7 @@ database_tests! {
     }
 
     async fn a_page_token_is_of_its_own_list_or_refused(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let owner = &stage.owner;
         let token = members_page(owner, "email", "").await.unwrap().next_page_token;
         assert!(members_page(owner, "email", &token).await.is_ok());
@@ -1071,7 +1071,7 @@ database_tests! {
     }
 
     async fn a_forged_page_token_is_a_place_in_the_list_or_refused(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let owner = &stage.owner;
         let organization_id = &owner.organization_id;
         let listing = |order_by: &str| format!(
@@ -1109,7 +1109,7 @@ database_tests! {
     }
 
     async fn text_is_as_long_as_the_contract_says_in_any_script(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let owner = &stage.owner;
         let create = async |request: pb::CreateOrganizationRequest| {
             let request = pb::CreateOrganizationRequest { validate_only: true, ..request };
@@ -1150,7 +1150,7 @@ database_tests! {
     }
 
     async fn a_time_that_protobuf_does_not_have_is_refused(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let sign_in = async |seconds: i64, nanos: i32| {
             let request = pb::RecordSignInRequest {
                 organization_id: stage.owner.organization_id.clone(),
@@ -1168,7 +1168,7 @@ database_tests! {
     }
 
     async fn a_state_counts_wherever_it_stands_in_the_filter(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let (active, pending) = (pb::MemberState::Active.into(), pb::MemberState::Pending.into());
         let states = [vec![active; 150], vec![pending]].concat();
         let request = pb::ListMembersRequest { organization_id: stage.owner.organization_id.clone(), states, ..Default::default() };
@@ -1185,7 +1185,7 @@ database_tests! {
     }
 
     async fn everything_that_is_wrong_is_said_at_once(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let owner = &stage.owner;
         let organization_id = owner.organization_id.clone();
         let wrong = |fields: Result<(), Refused>| {
@@ -1256,7 +1256,7 @@ database_tests! {
     }
 
     async fn who_may_not_is_told_first_then_what_is_wrong_then_what_is_not_there(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         let organization_id = stage.owner.organization_id.clone();
         let change = async |person: &Person, user_id: &str, role: &str| {
             let request = pb::UpdateMemberRoleRequest {
@@ -1290,7 +1290,7 @@ database_tests! {
 
 database_tests! {
     async fn a_batch_of_more_than_the_maximum_is_refused_whole(backend: Backend) {
-        let stage = Stage::new(backend).await;
+        let stage = Box::pin(Stage::new(backend)).await;
         for (rpc, field, maximum) in [
             ("InviteMembers", "emails", 500),
             ("CancelInvitations", "invitation_ids", 500),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use sea_orm::ConnectionTrait as _;
+use tenantry::database::{Database, DatabaseSettings};
 use tenantry::pb;
 use tonic::Code;
 use uuid::Uuid;
@@ -165,4 +167,36 @@ async fn a_database_that_falls_silent_is_left_for_the_one_that_takes_its_place()
         assert_eq!(watch.types(1).await, ["invitation.created"], "and is told");
     }
     server.stop().await;
+}
+
+/// Also what nobody gave a deadline, in the middle of a transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_database_fell_silent_ends() {
+    let postgres = Server::start_private();
+    let [socket, _] = postgres.sockets();
+    let name = postgres.create_database(None).await;
+    let address = Address::of(socket).await;
+    let settings = DatabaseSettings::new(format!("postgres://postgres@{}/{name}", address.at));
+    let database = Database::connect(&settings).await.expect("connected");
+    assert!(database.is_alive().await);
+    let begun = [database.begin().await.expect("begun"), database.begin().await.expect("begun")];
+    for transaction in &begun {
+        transaction.execute_unprepared("SELECT 1").await.expect("an answer");
+    }
+    let [changed, kept] = begun;
+    let silence = Instant::now();
+    address.falls_silent();
+    let ends = async {
+        let (executed, committed) = tokio::join!(changed.execute_unprepared("SELECT 2"), kept.commit());
+        executed.expect_err("nobody answers");
+        committed.expect_err("nobody answers");
+        changed.rollback().await.expect_err("nor does anybody hear this");
+    };
+    let watched = async {
+        until("it was left", async || !database.is_alive().await && silence.elapsed() > Duration::from_secs(4)).await;
+        until("another is there", async || database.is_alive().await).await;
+    };
+    tokio::join!(ends, watched);
+    assert!(silence.elapsed() < Duration::from_secs(15), "it took {:?}", silence.elapsed());
+    database.begin().await.expect("another transaction").commit().await.expect("an answer");
 }

@@ -710,7 +710,11 @@ database_tests! {
             .collect();
         assert_eq!(told, wanted);
         assert!(posted[0].is_signed_by(&made.secret));
-        assert!(posted[1..].iter().all(|one| one.is_signed_by(&rotated.secret) && !one.is_signed_by(&made.secret)));
+        let signed: Vec<_> = posted
+            .iter()
+            .map(|one| (one.number(), one.is_signed_by(&made.secret), one.is_signed_by(&rotated.secret)))
+            .collect();
+        assert!(signed[1..].iter().all(|(_, old, new)| *new && !*old), "{signed:?}");
         world.end().await;
     }
 
