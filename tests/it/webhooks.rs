@@ -691,10 +691,10 @@ database_tests! {
         });
         ann.invites(&["a@example.com", "b@example.com"], "member").await;
         begun.notified().await;
-        // The first is under way.
+        // The first is under way. The secret before anything else: a change has the endpoint told on at once, by whatever it has then.
+        let rotated = ann.rotates(made.id(), true).await.unwrap();
         let types = vec!["invitation.created".into(), "member.joined".into()];
         ann.changes_endpoint(&["types"], of(&made, pb::WebhookEndpoint { types, ..Default::default() })).await.unwrap();
-        let rotated = ann.rotates(made.id(), true).await.unwrap();
         ann.brings("bob", "member").await;
         tokio::task::block_in_place(|| goes_on.wait());
         world.tells().await;
