@@ -57,6 +57,7 @@ pub mod pb;
 pub mod plain_http;
 pub mod receive;
 pub mod scarce;
+pub mod seldom;
 pub mod server;
 pub mod sql;
 pub mod telemetry;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::NoOpMiddleware;
@@ -25,12 +25,10 @@ use uuid::Uuid;
 use crate::auth::caller::Caller;
 use crate::check::Check;
 use crate::error::Error;
+use crate::seldom::Seldom;
 
 /// When to try again where there was no room.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
-
-/// How often at most the log says that calls are refused.
-const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// How many seconds' worth of calls may come at once.
 const BURST_SECONDS: u32 = 2;
@@ -133,8 +131,8 @@ pub struct Overload {
     callers: Option<Rate<CallerKey>>,
     organizations: Option<Rate<Uuid>>,
     meter: Meter,
-    /// When the log last said so: a line for each would cost more than the refusal.
-    said: Mutex<Option<Instant>>,
+    /// That the log said so: a line for each would cost more than the refusal.
+    said: Seldom,
 }
 
 impl fmt::Debug for Overload {
@@ -210,7 +208,7 @@ impl Overload {
             callers: limits.caller_rate.map(|rate| Rate::new(rate, "caller")),
             organizations: limits.organization_rate.map(|rate| Rate::new(rate, "organization")),
             meter,
-            said: Mutex::default(),
+            said: Seldom::default(),
         }
     }
 
@@ -221,28 +219,28 @@ impl Overload {
 
     /// Room for one more call, of a caller if it has one.
     pub fn call(self: &Arc<Self>, caller: Option<&Caller>) -> Result<Taken, Error> {
-        let mut taken = self.taken(Good::Calls, caller);
-        taken.more(1)?;
-        Ok(taken)
+        self.one(Good::Calls, caller)
     }
 
     /// Room for one more watch of a caller.
     pub fn watch(self: &Arc<Self>, caller: &Caller) -> Result<Taken, Error> {
-        let mut taken = self.taken(Good::Watches, Some(caller));
-        taken.more(1)?;
-        Ok(taken)
+        self.one(Good::Watches, Some(caller))
     }
 
     /// Room for one more call of a caller that waits for somebody outside.
     pub fn outside(self: &Arc<Self>, caller: &Caller) -> Result<Taken, Error> {
-        let mut taken = self.taken(Good::Outside, Some(caller));
-        taken.more(1)?;
-        Ok(taken)
+        self.one(Good::Outside, Some(caller))
     }
 
     /// Room for a request that is about to be read, none of it taken yet.
     pub fn request(self: &Arc<Self>, caller: Option<&Caller>) -> Taken {
         self.taken(Good::Bytes, caller)
+    }
+
+    fn one(self: &Arc<Self>, good: Good, caller: Option<&Caller>) -> Result<Taken, Error> {
+        let mut taken = self.taken(good, caller);
+        taken.more(1)?;
+        Ok(taken)
     }
 
     fn taken(self: &Arc<Self>, good: Good, caller: Option<&Caller>) -> Taken {
@@ -283,10 +281,7 @@ impl Overload {
     /// The refusal of a call for which there is no room.
     pub fn shed(&self) -> Error {
         self.meter.shed.inc();
-        let now = Instant::now();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|said| now - said > SAY_AGAIN) {
-            *said = Some(now);
+        if self.said.is_time() {
             tracing::warn!(refused = self.meter.shed.get(), "calls are refused for want of room");
         }
         Error::Overloaded { retry_after: TRY_AGAIN }

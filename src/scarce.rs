@@ -1,17 +1,17 @@
 //! What is there for a few at a time: reflection. Its answers are large, and whoever asks need not even say who they are.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::TakeUntil;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body::Body;
+use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use hyper::body::Bytes;
-use pin_project_lite::pin_project;
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tonic::Status;
@@ -39,6 +39,9 @@ impl<S> Layer<S> for ScarceLayer {
     }
 }
 
+/// A request that ends after a time, as if there were no more questions.
+pub type Ending<B> = StreamBody<TakeUntil<BodyStream<B>, Sleep>>;
+
 /// A service for a few at a time.
 #[derive(Clone, Debug)]
 pub struct Scarce<S> {
@@ -48,6 +51,7 @@ pub struct Scarce<S> {
 
 impl<S, B, R> Service<Request<B>> for Scarce<S>
 where
+    B: Body,
     S: Service<Request<Ending<B>>, Response = Response<R>, Error = Infallible>,
     S::Future: Send + 'static,
     R: Body<Data = Bytes> + Send + 'static,
@@ -66,7 +70,8 @@ where
             let refusal = Status::from(self.layer.overload.shed()).into_http();
             return Box::pin(async { Ok(refusal) });
         };
-        let answering = self.inner.call(request.map(|inner| Ending { inner, over: tokio::time::sleep(ASKS_FOR) }));
+        let until = || tokio::time::sleep(ASKS_FOR);
+        let answering = self.inner.call(request.map(|body| StreamBody::new(BodyStream::new(body).take_until(until()))));
         Box::pin(async move {
             let answered = answering.await?;
             // The place is given back with the body.
@@ -76,40 +81,5 @@ where
             };
             Ok(answered.map(|body| tonic::body::Body::new(body.map_frame(holding))))
         })
-    }
-}
-
-pin_project! {
-    /// A request that ends after a time, as if there were no more questions.
-    #[derive(Debug)]
-    pub struct Ending<B> {
-        #[pin]
-        inner: B,
-        #[pin]
-        over: Sleep,
-    }
-}
-
-impl<B: Body> Body for Ending<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        if this.over.poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
-        this.inner.poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }

@@ -23,9 +23,10 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use crate::app::App;
 use crate::auth::permission::requirement;
 use crate::clock::Clock;
-use crate::error::reason_of;
+use crate::error::{reason_name, reason_of};
 use crate::id;
 use crate::metrics::{ReasonLabels, RpcLabels};
+use crate::pb::ErrorReason;
 use crate::trace::{self, Call, Spans};
 
 /// The key under which a call may bring its own id, and under which every answer tells it.
@@ -35,9 +36,6 @@ const LONGEST_REQUEST_ID: usize = 128;
 
 /// How much of a path is logged.
 const LONGEST_PATH: usize = 128;
-
-/// The reason of calls for which there is no room.
-const OVERLOADED: &str = "OVERLOADED";
 
 /// The id under which the logs know a call.
 #[derive(Clone, Debug)]
@@ -230,7 +228,9 @@ impl Drop for Line {
             // Probes and reflection come every few seconds, and say nothing.
             _ if !self.own => tracing::debug!(?code, duration_ms, "rpc"),
             // When these come they come by the thousand; what refuses them says so.
-            Code::Unavailable if self.reason == Some(OVERLOADED) => tracing::debug!(?code, duration_ms, "rpc"),
+            Code::Unavailable if self.reason == Some(reason_name(ErrorReason::Overloaded)) => {
+                tracing::debug!(?code, duration_ms, "rpc");
+            }
             Code::Internal | Code::Unknown | Code::DataLoss => tracing::error!(?code, duration_ms, "rpc"),
             Code::Unavailable | Code::DeadlineExceeded => tracing::warn!(?code, duration_ms, "rpc"),
             _ => tracing::info!(?code, duration_ms, "rpc"),

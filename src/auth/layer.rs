@@ -19,8 +19,7 @@ use crate::error::Error;
 use crate::overload::Overload;
 use crate::pb::Permission;
 use crate::telemetry::RequestId;
-use crate::transport::Known;
-use crate::transport::Peer;
+use crate::transport::{Known, Peer};
 
 /// What the gate decides on. Shared by all services.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ mod transaction;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -18,14 +18,15 @@ use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use sea_orm::{
-    AccessMode, ConnAcquireErr, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr,
-    IsolationLevel, RuntimeErr, SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait as _,
+    AccessMode, ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, IsolationLevel, RuntimeErr,
+    SqliteTransactionMode, SqlxError, Statement, TransactionOptions, TransactionTrait as _,
 };
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use self::pool::Pool;
 pub use self::pool::Reads;
-use self::pool::{Generation, Pool};
 pub use self::transaction::Transaction;
 use crate::migration::MigrationError;
 
@@ -109,8 +110,8 @@ pub enum DatabaseError {
 #[derive(Debug)]
 struct Ping {
     answer: JoinHandle<Result<(), SqlxError>>,
-    /// Since when a connection that there was has not answered.
-    since: watch::Receiver<Option<Instant>>,
+    /// Since when a connection that there is has not answered.
+    since: Arc<OnceLock<Instant>>,
 }
 
 /// An open database.
@@ -127,8 +128,6 @@ pub struct Database {
     asked: Mutex<Option<Ping>>,
     /// Whether it was silent, and has not been heard of since.
     is_left: AtomicBool,
-    /// Told when a database was silent, and its connections are others now.
-    renewed: watch::Sender<()>,
     settings: DatabaseSettings,
     /// Held for as long as the process uses the SQLite file.
     _lock: Option<File>,
@@ -161,9 +160,7 @@ impl Database {
     async fn connect_postgres(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
         // Read here first: what the ORM says of a URL that it cannot read quotes it, with the password.
         let target = PgConnectOptions::from_str(&settings.url).map_err(|_| DatabaseError::Url)?;
-        // It knows only one of the two schemes.
-        let url = settings.url.replacen("postgresql://", "postgres://", 1);
-        let mut options = pool_options(url, settings, settings.max_connections);
+        let mut options = pool_options(settings, settings.max_connections);
         options
             .map_sqlx_postgres_pool_opts(|options| {
                 options.after_connect(|connection, _| look_after_clients(connection))
@@ -207,8 +204,7 @@ impl Database {
     async fn connect_sqlite(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
         let lock = SqliteFile::of(&settings.url)?.lock()?;
         let opening = |read_only: bool| {
-            let mut options =
-                pool_options(settings.url.clone(), settings, if read_only { settings.max_connections } else { 1 });
+            let mut options = pool_options(settings, if read_only { settings.max_connections } else { 1 });
             options.map_sqlx_sqlite_opts(move |options| {
                 options
                     .create_if_missing(!read_only)
@@ -229,10 +225,10 @@ impl Database {
     }
 
     fn of(backend: DbBackend, pools: [Arc<Pool>; 4], settings: &DatabaseSettings, lock: Option<File>) -> Self {
-        let ([reader, writer, probe, interrupter], (renewed, _)) = (pools, watch::channel(()));
-        let reader = Reads::new(reader, settings);
+        let [reader, writer, probe, interrupter] = pools;
+        let reader = Reads::new(backend, reader, settings);
         let (asked, is_left, settings) = (Mutex::default(), AtomicBool::new(false), settings.clone());
-        Self { backend, reader, writer, probe, interrupter, asked, is_left, renewed, settings, _lock: lock }
+        Self { backend, reader, writer, probe, interrupter, asked, is_left, settings, _lock: lock }
     }
 
     /// Brings it to the newest schema.
@@ -242,8 +238,7 @@ impl Database {
         }
         // On a connection of its own without the time-out of calls: a migration may take long. But whoever waits for a table keeps all
         // those waiting who come after: it does so for a moment, and then lets them by.
-        let mut options =
-            pool_options(self.settings.url.replacen("postgresql://", "postgres://", 1), &self.settings, 1);
+        let mut options = pool_options(&self.settings, 1);
         options.map_sqlx_postgres_opts(|options| {
             options.application_name("tenantry migration").options([("lock_timeout", MIGRATION_WAITS)])
         });
@@ -331,7 +326,7 @@ impl Database {
             return is_alive;
         }
         // One that is slow to be connected to is no silent one.
-        if ping.since.borrow().is_some_and(|since| since.elapsed() > SILENCE) {
+        if ping.since.get().is_some_and(|since| since.elapsed() > SILENCE) {
             ping.answer.abort();
             *asked = None;
             self.leave().await;
@@ -346,7 +341,6 @@ impl Database {
             tracing::warn!("the database says nothing: it is connected to anew");
             renew(&self.writer).await;
             renew(&self.interrupter).await;
-            self.renewed.send_replace(());
         }
         renew(&self.probe).await;
     }
@@ -369,14 +363,14 @@ impl Database {
         if self.backend != DbBackend::Postgres {
             return Ok(None);
         }
-        let renewed = self.renewed.subscribe();
+        let left = self.writer.now().left;
         let options = PgConnectOptions::from_str(&self.settings.url).map_err(|_| DatabaseError::Url)?;
         let options = options.application_name("tenantry listener");
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.settings.acquire_timeout);
         let listening = async {
             let mut listener = PgListener::connect_with(&pool.connect_lazy_with(options)).await?;
             listener.listen(channel).await?;
-            Ok(Listener { listener, renewed })
+            Ok(Listener { listener, left })
         };
         let listening = tokio::time::timeout(self.settings.acquire_timeout, listening).await;
         Ok(Some(listening.unwrap_or(Err(SqlxError::PoolTimedOut)).map_err(said_by_driver)?))
@@ -397,7 +391,7 @@ impl Database {
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
-    renewed: watch::Receiver<()>,
+    left: CancellationToken,
 }
 
 impl Listener {
@@ -409,7 +403,7 @@ impl Listener {
     pub async fn heard(&mut self) -> Result<(), DatabaseError> {
         let heard = tokio::select! {
             heard = self.listener.try_recv() => heard.map(|_| ()),
-            _ = self.renewed.changed() => Err(SqlxError::PoolClosed),
+            () = self.left.cancelled() => Err(SqlxError::PoolClosed),
         };
         heard.map_err(said_by_driver).map_err(DatabaseError::Connect)
     }
@@ -422,18 +416,14 @@ fn said_by_driver(error: SqlxError) -> DbErr {
 /// Begins a transaction in a task of its own, so that a caller who gives up cannot cancel that half-way: the driver would put the
 /// connection back with the transaction open.
 async fn begun(pool: &Pool, options: TransactionOptions) -> Result<Transaction, DbErr> {
-    let begin = |generation: Generation| async move {
+    pool.on_current(|generation| async move {
         let pool = generation.connection.clone();
         let beginning = tokio::spawn(async move { pool.begin_with_options(options).await });
         // What is not waited for any more is rolled back when it has begun.
         let begun = async { beginning.await.unwrap_or_else(|panicked| Err(DbErr::Custom(panicked.to_string()))) };
         Ok(Transaction::new(generation.answers(begun).await?, generation))
-    };
-    match begin(pool.now()).await {
-        // Another pool took its place meanwhile.
-        Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)) => begin(pool.now()).await,
-        outcome => outcome,
-    }
+    })
+    .await
 }
 
 /// What is said of a statement that is not answered.
@@ -449,10 +439,11 @@ async fn renew(pool: &Pool) {
 
 /// Asks for a sign of life.
 fn ping(pool: DatabaseConnection) -> Ping {
-    let (asked, since) = watch::channel(None);
+    let since = Arc::new(OnceLock::new());
+    let asked = Arc::clone(&since);
     let answer = tokio::spawn(async move {
         let mut connection = pool.get_postgres_connection_pool().acquire().await?;
-        asked.send_replace(Some(Instant::now()));
+        asked.get_or_init(Instant::now);
         connection.ping().await
     });
     Ping { answer, since }
@@ -481,8 +472,9 @@ fn look_after_clients(connection: &mut PgConnection) -> BoxFuture<'_, Result<(),
     })
 }
 
-fn pool_options(url: String, settings: &DatabaseSettings, max_connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
+fn pool_options(settings: &DatabaseSettings, max_connections: u32) -> ConnectOptions {
+    // The ORM knows only one of the two schemes.
+    let mut options = ConnectOptions::new(settings.url.replacen("postgresql://", "postgres://", 1));
     options
         .max_connections(max_connections)
         .acquire_timeout(settings.acquire_timeout)

@@ -61,6 +61,17 @@ impl Pool {
         self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Does something with the pool as it is; once more, when another took its place before there was a connection.
+    pub(super) async fn on_current<T, F: Future<Output = Result<T, DbErr>>>(
+        &self,
+        run: impl Fn(Generation) -> F,
+    ) -> Result<T, DbErr> {
+        match run(self.now()).await {
+            Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)) => run(self.now()).await,
+            outcome => outcome,
+        }
+    }
+
     /// Puts a new pool in the place of the old one, whose connections lead to nobody.
     pub(super) async fn renew(&self) -> Result<(), DbErr> {
         let mut options = self.options.clone();
@@ -77,6 +88,7 @@ impl Pool {
 /// For statements that only read, each on its own. One that is given up gives its connection back soon, and does not go on without end.
 #[derive(Debug)]
 pub struct Reads {
+    backend: DbBackend,
     pub(super) pool: Arc<Pool>,
     /// As many as there may be connections. Of one that was closed with its statement under way, PostgreSQL has the other end for a while.
     ends: Arc<Semaphore>,
@@ -84,9 +96,9 @@ pub struct Reads {
 }
 
 impl Reads {
-    pub(super) fn new(pool: Arc<Pool>, settings: &DatabaseSettings) -> Self {
+    pub(super) fn new(backend: DbBackend, pool: Arc<Pool>, settings: &DatabaseSettings) -> Self {
         let ends = usize::try_from(settings.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { pool, ends: Arc::new(Semaphore::new(ends)), acquire_timeout: settings.acquire_timeout }
+        Self { backend, pool, ends: Arc::new(Semaphore::new(ends)), acquire_timeout: settings.acquire_timeout }
     }
 
     /// Runs one statement on PostgreSQL.
@@ -107,18 +119,16 @@ impl Reads {
 
     async fn lend(&self) -> Result<(Lent, Generation), DbErr> {
         let lending = async {
-            let end = Arc::clone(&self.ends).acquire_owned().await.map_err(|_| SqlxError::PoolClosed)?;
-            let mut generation = self.pool.now();
-            let mut acquired = generation.connection.get_postgres_connection_pool().acquire().await;
-            if let Err(SqlxError::PoolClosed) = acquired {
-                // Another took its place meanwhile.
-                generation = self.pool.now();
-                acquired = generation.connection.get_postgres_connection_pool().acquire().await;
-            }
-            Ok((Lent { connection: Some(acquired?), end: Some(end) }, generation))
+            let end = Arc::clone(&self.ends).acquire_owned().await.ok();
+            let acquired = self.pool.on_current(|generation| async move {
+                let acquired = generation.connection.get_postgres_connection_pool().acquire().await;
+                Ok((acquired.map_err(not_acquired)?, generation))
+            });
+            let (connection, generation) = acquired.await?;
+            Ok((Lent { connection: Some(connection), end }, generation))
         };
         let lent = tokio::time::timeout(self.acquire_timeout, lending).await;
-        lent.unwrap_or(Err(SqlxError::PoolTimedOut)).map_err(not_acquired)
+        lent.unwrap_or(Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)))
     }
 }
 
@@ -155,7 +165,7 @@ fn not_acquired(error: SqlxError) -> DbErr {
 #[async_trait::async_trait]
 impl ConnectionTrait for Reads {
     fn get_database_backend(&self) -> DbBackend {
-        self.pool.now().connection.get_database_backend()
+        self.backend
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
@@ -167,18 +177,16 @@ impl ConnectionTrait for Reads {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let pool = self.pool.now().connection;
-        if pool.get_database_backend() != DbBackend::Postgres {
-            return pool.query_one_raw(statement).await;
+        if self.backend != DbBackend::Postgres {
+            return self.pool.now().connection.query_one_raw(statement).await;
         }
         let row = self.run(&statement, async |query, connection| query.fetch_optional(&mut **connection).await);
         Ok(row.await?.map(Into::into))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let pool = self.pool.now().connection;
-        if pool.get_database_backend() != DbBackend::Postgres {
-            return pool.query_all_raw(statement).await;
+        if self.backend != DbBackend::Postgres {
+            return self.pool.now().connection.query_all_raw(statement).await;
         }
         let rows = self.run(&statement, async |query, connection| query.fetch_all(&mut **connection).await);
         Ok(rows.await?.into_iter().map(Into::into).collect())

@@ -19,6 +19,7 @@ use crate::pb::Permission;
 
 pub use billing::Billing;
 pub use details::{DOMAIN, reason_of};
+pub use status::reason_name;
 
 /// Why a call is refused.
 #[expect(missing_docs, reason = "each is documented where clients read it: as an ErrorReason in the proto")]

@@ -553,6 +553,7 @@ fn ranges(numbers: impl Iterator<Item = usize>) -> String {
     ranges.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
-pub(super) fn reason_name(reason: ErrorReason) -> &'static str {
+/// The name of a reason, as `ErrorInfo` has it.
+pub fn reason_name(reason: ErrorReason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }

@@ -211,14 +211,16 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
     let organization_id = place.organization.map(Scope::organization_id);
     let is_busy = organization_id.is_some_and(|id| app.lanes.is_busy(id));
     let is_counted = C::Actor::BELONGS && app.overload.counts_organizations();
+    // A rehearsal neither hears an earlier answer nor leaves one.
+    let key = || {
+        if request.validate_only() { Ok(None) } else { RequestKey::of(request, authorized.caller(), place.answers_in) }
+    };
     if (parsed.is_err() || C::PREPARES || is_busy || is_counted)
         && let Err(refusal) = C::Actor::glance(app, authorized, place).await
     {
         // Who gave up their right by this very request hears its answer again.
-        let may_be_repeated = C::ENDS_OWN_RIGHT && !matches!(refusal, Error::Database(_));
-        let is_repeated = may_be_repeated && parsed.is_ok() && !request.validate_only();
-        let key = if is_repeated { RequestKey::of(request, authorized.caller(), place.answers_in)? } else { None };
-        return match key {
+        let may_be_repeated = C::ENDS_OWN_RIGHT && parsed.is_ok() && !matches!(refusal, Error::Database(_));
+        return match if may_be_repeated { key()? } else { None } {
             Some(key) => kept::<C>(app, &key).await?.ok_or(refusal),
             None => Err(refusal),
         };
@@ -234,9 +236,7 @@ async fn command<C: Command>(app: &App, authorized: &Authorized, request: &C::Re
         let _place = app.overload.outside(authorized.caller())?;
         parsed.prepare(app, place).await?;
     }
-    // A rehearsal neither hears an earlier answer nor leaves one.
-    let key =
-        if request.validate_only() { None } else { RequestKey::of(request, authorized.caller(), place.answers_in)? };
+    let key = key()?;
     let authorized = &authorized.hiding(request.request_id());
     let attempt =
         Attempt { app, authorized, command: &parsed, key: key.as_ref(), place, keep: !request.validate_only() };

@@ -62,16 +62,32 @@ const PIECE: usize = 16 * 1024;
 struct Activity {
     since: Instant,
     read: AtomicU64,
-    under_way: AtomicUsize,
-    /// When the last call ended, in milliseconds after `since`.
-    ended: AtomicU64,
-    /// The same of calls of those who are known.
-    known_under_way: AtomicUsize,
-    known_ended: AtomicU64,
+    all: Calls,
+    /// Those of whoever is known.
+    known: Calls,
     /// How many there were.
     calls: AtomicU64,
     /// Since when answers wait to be taken, by the number of their call.
     waiting: Mutex<BTreeMap<u64, Instant>>,
+}
+
+/// Calls that are under way.
+#[derive(Debug, Default)]
+struct Calls {
+    under_way: AtomicUsize,
+    /// When the last of them ended, in milliseconds after the connection was opened.
+    ended: AtomicU64,
+}
+
+impl Calls {
+    fn begin(&self) {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn end(&self, at: u64) {
+        self.ended.fetch_max(at, Ordering::AcqRel);
+        self.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Activity {
@@ -79,10 +95,8 @@ impl Activity {
         Self {
             since: Instant::now(),
             read: AtomicU64::new(0),
-            under_way: AtomicUsize::new(0),
-            ended: AtomicU64::new(0),
-            known_under_way: AtomicUsize::new(0),
-            known_ended: AtomicU64::new(0),
+            all: Calls::default(),
+            known: Calls::default(),
             calls: AtomicU64::new(0),
             waiting: Mutex::default(),
         }
@@ -99,17 +113,18 @@ impl Activity {
 
     /// When it will have been idle for so long, unless a call comes.
     fn idle_at(&self, idle: Duration) -> Instant {
-        self.without(&self.under_way, &self.ended) + idle
+        self.without(&self.all) + idle
     }
 
     /// When it will have been without a call of anybody who is known for so long: nobody else has a right to it.
     fn useless_at(&self, idle: Duration) -> Instant {
-        self.without(&self.known_under_way, &self.known_ended) + idle
+        self.without(&self.known) + idle
     }
 
-    fn without(&self, under_way: &AtomicUsize, ended: &AtomicU64) -> Instant {
-        match under_way.load(Ordering::Acquire) {
-            0 => self.since + Duration::from_millis(ended.load(Ordering::Acquire)),
+    /// Since when there are none of these calls.
+    fn without(&self, calls: &Calls) -> Instant {
+        match calls.under_way.load(Ordering::Acquire) {
+            0 => self.since + Duration::from_millis(calls.ended.load(Ordering::Acquire)),
             _ => Instant::now(),
         }
     }
@@ -133,7 +148,7 @@ impl Known {
     /// The gate let the call through.
     pub fn note(&self) {
         if !self.0.is_known.swap(true, Ordering::AcqRel) {
-            self.0.activity.known_under_way.fetch_add(1, Ordering::AcqRel);
+            self.0.activity.known.begin();
         }
     }
 }
@@ -148,7 +163,7 @@ struct UnderWay {
 
 impl UnderWay {
     fn begin(activity: &Arc<Activity>) -> Self {
-        activity.under_way.fetch_add(1, Ordering::AcqRel);
+        activity.all.begin();
         let number = activity.calls.fetch_add(1, Ordering::AcqRel);
         let known = Known(Arc::new(Knowing { activity: Arc::clone(activity), is_known: AtomicBool::new(false) }));
         Self { activity: Arc::clone(activity), number, known }
@@ -169,11 +184,9 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.taken();
         let (activity, after) = (&self.activity, self.activity.age());
-        activity.ended.fetch_max(after, Ordering::AcqRel);
-        activity.under_way.fetch_sub(1, Ordering::AcqRel);
+        activity.all.end(after);
         if self.known.0.is_known.load(Ordering::Acquire) {
-            activity.known_ended.fetch_max(after, Ordering::AcqRel);
-            activity.known_under_way.fetch_sub(1, Ordering::AcqRel);
+            activity.known.end(after);
         }
     }
 }

@@ -30,12 +30,10 @@ pub use self::connection::Known;
 pub use self::request::RequestBody;
 use self::tls::Tls;
 use crate::id::ServiceName;
+use crate::seldom::Seldom;
 
 /// How long to wait when the machine has no sockets left to accept with.
 const BREATH: Duration = Duration::from_millis(100);
-
-/// How often at most the log says that connections are refused.
-const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// What connections may cost.
 #[derive(Clone, Debug)]
@@ -125,7 +123,7 @@ where
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken, drain: Duration) {
         let (transport, connections, cut) = (Arc::new(self), TaskTracker::new(), CancellationToken::new());
         let room = Arc::new(Semaphore::new(transport.limits.connections));
-        let mut said = None::<Instant>;
+        let said = Seldom::default();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -141,12 +139,11 @@ where
             };
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
                 transport.meter.refused.inc();
-                if said.is_none_or(|said| said.elapsed() > SAY_AGAIN) {
+                if said.is_time() {
                     tracing::warn!(
                         maximum = transport.limits.connections,
                         "more connections than are taken are closed at once"
                     );
-                    said = Some(Instant::now());
                 }
                 continue;
             };

@@ -1,9 +1,10 @@
 //! The body of a request, read to its end even where nobody wants it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::Error;
@@ -47,35 +48,21 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let (Some(mut body), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
+        let mut rest = Box::pin(rest(body));
         // Most often it is there already.
-        let mut context = Context::from_waker(Waker::noop());
-        let mut left = MOST;
-        while !body.is_end_stream() {
-            match Pin::new(&mut body).poll_frame(&mut context) {
-                Poll::Ready(Some(Ok(frame))) => match left.checked_sub(size(&frame)) {
-                    Some(rest) => left = rest,
-                    None => return,
-                },
-                Poll::Ready(_) => return,
-                Poll::Pending => {
-                    runtime.spawn(tokio::time::timeout(LONGEST, rest(body, left)));
-                    return;
-                }
-            }
+        if let (None, Ok(runtime)) = ((&mut rest).now_or_never(), Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(LONGEST, rest));
         }
     }
 }
 
-async fn rest(mut body: Incoming, mut left: usize) {
+async fn rest(mut body: Incoming) {
+    let mut left = MOST;
     while let Some(Ok(frame)) = body.frame().await {
-        match left.checked_sub(size(&frame)) {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
             Some(rest) => left = rest,
             None => return,
         }
     }
-}
-
-fn size(frame: &Frame<Bytes>) -> usize {
-    frame.data_ref().map_or(0, Bytes::len)
 }

@@ -18,6 +18,15 @@ use crate::harness::person::{Person, answer};
 use crate::harness::postgres::Server;
 use crate::harness::world::plans_with_seats;
 
+/// An address with a database behind it, and the URL that leads there.
+async fn addressed(postgres: &Server) -> (Address, String) {
+    let [socket, _] = postgres.sockets();
+    let name = postgres.create_database(None).await;
+    let address = Address::of(socket).await;
+    let url = format!("postgres://postgres@{}/{name}", address.at);
+    (address, url)
+}
+
 /// Invites people until told to stop, each until it is acknowledged, and gives those who were.
 async fn invites(ann: Person, name: String, stop: Arc<AtomicBool>) -> BTreeSet<String> {
     let mut acknowledged = BTreeSet::new();
@@ -46,10 +55,8 @@ async fn invites(ann: Person, name: String, stop: Arc<AtomicBool>) -> BTreeSet<S
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_fails_over_in_the_middle_of_changes_loses_none_that_was_acknowledged() {
     let postgres = Server::start_private();
-    let [first, second] = postgres.sockets();
-    let name = postgres.create_database(None).await;
-    let database = Address::of(first).await;
-    let url = format!("postgres://postgres@{}/{name}", database.at);
+    let [_, second] = postgres.sockets();
+    let (database, url) = addressed(&postgres).await;
     let directory = tempfile::TempDir::new().expect("a directory");
     let plans = directory.path().join("plans.toml");
     std::fs::write(&plans, plans_with_seats(1_000_000)).expect("a file");
@@ -116,14 +123,10 @@ async fn a_database_that_fails_over_in_the_middle_of_changes_loses_none_that_was
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_falls_silent_is_left_for_the_one_that_takes_its_place() {
     let postgres = Server::start_private();
-    let [socket, _] = postgres.sockets();
-    let name = postgres.create_database(None).await;
-    let database = Address::of(socket).await;
+    let (database, url) = addressed(&postgres).await;
     let directory = tempfile::TempDir::new().expect("a directory");
     let mut command = tenantry(directory.path());
-    command
-        .env("TENANTRY_DATABASE_URL", format!("postgres://postgres@{}/{name}", database.at))
-        .env("TENANTRY_DATABASE_CONNECTIONS", "4");
+    command.env("TENANTRY_DATABASE_URL", url).env("TENANTRY_DATABASE_CONNECTIONS", "4");
     let mut server = Process::start(command).await;
     let ann = Person::new(server.channel(), "ann").founds("Acme").await;
     let mut hurried = ann.clone();
@@ -173,11 +176,8 @@ async fn a_database_that_falls_silent_is_left_for_the_one_that_takes_its_place()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_whose_database_fell_silent_ends() {
     let postgres = Server::start_private();
-    let [socket, _] = postgres.sockets();
-    let name = postgres.create_database(None).await;
-    let address = Address::of(socket).await;
-    let settings = DatabaseSettings::new(format!("postgres://postgres@{}/{name}", address.at));
-    let database = Database::connect(&settings).await.expect("connected");
+    let (address, url) = addressed(&postgres).await;
+    let database = Database::connect(&DatabaseSettings::new(url)).await.expect("connected");
     assert!(database.is_alive().await);
     let begun = [database.begin().await.expect("begun"), database.begin().await.expect("begun")];
     for transaction in &begun {

@@ -25,6 +25,11 @@ fn limited(overload: overload::Limits) -> Setup {
     Setup { overload, ..roomy() }
 }
 
+/// So many calls in a second for one organization.
+fn counted(rate: u32) -> Setup {
+    limited(overload::Limits { organization_rate: NonZeroU32::new(rate), ..overload::Limits::default() })
+}
+
 async fn reads(person: &Person) -> Result<pb::GetSeatUsageResponse, Refused> {
     let request = pb::GetSeatUsageRequest { organization_id: person.organization_id.clone(), time: None };
     answer(person.billing().get_seat_usage(request).await)
@@ -73,9 +78,7 @@ database_tests! {
     }
 
     async fn an_organization_that_is_called_for_too_often_is_refused_whoever_calls(backend: Backend) {
-        let rate = NonZeroU32::new(2);
-        let limits = overload::Limits { organization_rate: rate, ..overload::Limits::default() };
-        let world = World::with(backend, limited(limits)).await;
+        let world = World::with(backend, counted(2)).await;
         let (ann, zoe) = (world.person("ann").founds("Acme").await, world.person("zoe").founds("Zoo").await);
         let asks = async |service: &str| {
             let request = pb::GetSeatUsageRequest { organization_id: ann.organization_id.clone(), time: None };
@@ -94,8 +97,7 @@ database_tests! {
     }
 
     async fn whoever_does_not_belong_to_an_organization_uses_up_none_of_its_rate(backend: Backend) {
-        let rate = NonZeroU32::new(2);
-        let world = World::with(backend, limited(overload::Limits { organization_rate: rate, ..overload::Limits::default() })).await;
+        let world = World::with(backend, counted(2)).await;
         let ann = world.person("ann").founds("Acme").await;
         let eve = world.person("eve").acting_in(&ann.organization_id, "owner");
         for number in 0..8 {
@@ -111,8 +113,7 @@ database_tests! {
     }
 
     async fn who_left_hears_so_again_also_where_calls_are_counted(backend: Backend) {
-        let rate = NonZeroU32::new(1000);
-        let world = World::with(backend, limited(overload::Limits { organization_rate: rate, ..overload::Limits::default() })).await;
+        let world = World::with(backend, counted(1000)).await;
         let ann = world.person("ann").founds("Acme").await;
         let bob = ann.brings("bob", "member").await;
         let request = pb::LeaveOrganizationRequest {
