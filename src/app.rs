@@ -15,6 +15,7 @@ use crate::dns::Dns;
 use crate::event::feed::Feed;
 use crate::lanes::Lanes;
 use crate::metrics::Metrics;
+use crate::operation::standing::Standings;
 use crate::overload::Overload;
 
 /// The parts of a running service, shared by all calls.
@@ -22,6 +23,8 @@ use crate::overload::Overload;
 pub struct App {
     /// The database.
     pub database: Arc<Database>,
+    /// Who stands where in it.
+    pub standings: Standings,
     /// Where the changes of an organization wait for one another.
     pub lanes: Lanes,
     /// The time.

@@ -25,6 +25,7 @@ use tenantry::deployment;
 use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
 use tenantry::metrics::Metrics;
+use tenantry::operation::standing::Standings;
 use tenantry::overload::Overload;
 use tenantry::trace::Spans;
 use tenantry::transfer::TransferError;
@@ -165,8 +166,10 @@ async fn prepare(settings: Serve) -> anyhow::Result<(TcpListener, server::Parts,
     let gate = Gate { callers, policy: Arc::clone(&policy), clock: Clock::System, overload: Arc::clone(&overload) };
     let invitation_lifetime = settings.invitation_lifetime();
     let (lanes, dns) = (Lanes::default(), settings.dns.clone());
+    let database = Arc::new(database);
     let app = Arc::new(App {
-        database: Arc::new(database),
+        standings: Standings::new(Arc::clone(&database)),
+        database,
         lanes,
         clock,
         policy,

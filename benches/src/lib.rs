@@ -4,3 +4,8 @@
 pub mod floor {
     tonic::include_proto!("floor.v1");
 }
+
+/// The contract.
+pub mod tenantry {
+    tonic::include_proto!("tenantry.v1");
+}

@@ -300,6 +300,8 @@ impl Database {
             (size, u32::try_from(idle).unwrap_or(u32::MAX))
         };
         let (open, idle) = of(&self.reader.pool);
+        // What waits for the next read is idle too, which the pool does not know.
+        let idle = idle + u32::try_from(self.reader.count_kept()).unwrap_or_default();
         if Arc::ptr_eq(&self.reader.pool, &self.writer) {
             return (open, idle);
         }
@@ -310,6 +312,7 @@ impl Database {
     /// Whether the database gives a sign of life. Where a connection to it has not answered for a while its host may be gone, with nobody
     /// left to end the connections to it. The next ones are others then: they may lead to the one that took its place.
     pub async fn is_alive(&self) -> bool {
+        self.reader.let_go();
         if self.backend != DbBackend::Postgres {
             let asked = self.probe.now().connection;
             let asked = asked.execute_unprepared("SELECT 1");
@@ -380,6 +383,7 @@ impl Database {
     ///
     /// The last to go is the one that writes: on SQLite it moves what stands in the log beside the file into the file.
     pub async fn close(&self) -> Result<(), DbErr> {
+        self.reader.let_all_go();
         self.probe.now().connection.close().await?;
         self.interrupter.now().connection.close().await?;
         self.reader.pool.now().connection.close().await?;
@@ -427,7 +431,7 @@ async fn begun(pool: &Pool, options: TransactionOptions) -> Result<Transaction, 
 }
 
 /// What is said of a statement that is not answered.
-fn no_answer() -> DbErr {
+pub(crate) fn no_answer() -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(SqlxError::Io(std::io::ErrorKind::TimedOut.into()))))
 }
 

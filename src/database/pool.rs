@@ -1,12 +1,13 @@
 //! A pool of connections that another can take the place of, and reading with it.
 
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use sea_orm::entity::prelude::async_trait;
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::query::Query;
-use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Postgres};
+use sea_orm::sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres};
 use sea_orm::{
     ConnAcquireErr, ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
     RuntimeErr, SqlxError, Statement,
@@ -15,8 +16,9 @@ use sea_query_sqlx::SqlxValues;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{DatabaseSettings, NEVER, no_answer};
+use super::{DatabaseSettings, IDLE_BEFORE_TEST, NEVER, no_answer};
 
 /// How long a statement that nobody waits for any more may keep its connection. Most end by themselves before; and a connection costs
 /// more than what is left of them.
@@ -24,6 +26,9 @@ const GIVEN_UP_ENDS: Duration = Duration::from_millis(250);
 
 /// After how long PostgreSQL has noticed that a client left, and does nothing more for it: it looks every second.
 const NOTICED: Duration = Duration::from_secs(1);
+
+/// Which part of the connections reads may keep for one another.
+const SHARES_KEPT: usize = 4;
 
 /// A pool that another can take the place of.
 #[derive(Debug)]
@@ -93,33 +98,67 @@ pub struct Reads {
     /// As many as there may be connections. Of one that was closed with its statement under way, PostgreSQL has the other end for a while.
     ends: Arc<Semaphore>,
     acquire_timeout: Duration,
+    /// Connections for the next statements: the pool asks whatever it is given back for a sign of life, which is another trip.
+    kept: Mutex<Vec<Kept>>,
+    /// How many of them. The others are for whoever changes something.
+    most_kept: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    connection: PoolConnection<Postgres>,
+    generation: Generation,
+    since: Instant,
 }
 
 impl Reads {
     pub(super) fn new(backend: DbBackend, pool: Arc<Pool>, settings: &DatabaseSettings) -> Self {
-        let ends = usize::try_from(settings.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { backend, pool, ends: Arc::new(Semaphore::new(ends)), acquire_timeout: settings.acquire_timeout }
+        let connections = usize::try_from(settings.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            backend,
+            pool,
+            ends: Arc::new(Semaphore::new(connections)),
+            acquire_timeout: settings.acquire_timeout,
+            kept: Mutex::default(),
+            most_kept: connections / SHARES_KEPT,
+        }
+    }
+
+    /// Finds rows by two arrays, on PostgreSQL.
+    pub(crate) async fn rows(
+        &self,
+        sql: &'static str,
+        (ids, texts): (Vec<Uuid>, Vec<String>),
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        let rows = self.run(move |connection| {
+            Box::pin(async move { sea_orm::sqlx::query(sql).bind(ids).bind(texts).fetch_all(connection).await })
+        });
+        Ok(rows.await?.into_iter().map(Into::into).collect())
     }
 
     /// Runs one statement on PostgreSQL.
     async fn run<T>(
         &self,
-        statement: &Statement,
-        run: impl AsyncFnOnce(Query<'_, Postgres, SqlxValues>, &mut PoolConnection<Postgres>) -> Result<T, SqlxError>,
+        run: impl for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, SqlxError>>,
     ) -> Result<T, DbErr> {
         let (mut lent, generation) = self.lend().await?;
         let Some(connection) = lent.connection.as_mut() else { return Err(no_answer()) };
-        let values = statement.values.clone().unwrap_or_else(|| sea_orm::Values(Vec::new()));
-        let query = sea_orm::sqlx::query_with(AssertSqlSafe(statement.sql.as_str()), SqlxValues(values));
-        let answered = async { Ok(run(query, connection).await) };
+        let answered = async { Ok(run(connection).await) };
         let answered = generation.answers(answered).await?;
-        drop(lent.connection.take());
+        let connection = lent.connection.take();
+        if let (Some(connection), Ok(_)) = (connection, &answered) {
+            self.keep(Kept { connection, generation, since: Instant::now() });
+        }
         answered.map_err(|error| DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))))
     }
 
     async fn lend(&self) -> Result<(Lent, Generation), DbErr> {
         let lending = async {
             let end = Arc::clone(&self.ends).acquire_owned().await.ok();
+            self.let_go();
+            if let Some(Kept { connection, generation, .. }) = self.kept().pop() {
+                return Ok((Lent { connection: Some(connection), end }, generation));
+            }
             let acquired = self.pool.on_current(|generation| async move {
                 let acquired = generation.connection.get_postgres_connection_pool().acquire().await;
                 Ok((acquired.map_err(not_acquired)?, generation))
@@ -129,6 +168,32 @@ impl Reads {
         };
         let lent = tokio::time::timeout(self.acquire_timeout, lending).await;
         lent.unwrap_or(Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, one: Kept) {
+        let mut kept = self.kept();
+        if kept.len() < self.most_kept && !one.generation.left.is_cancelled() {
+            kept.push(one);
+        }
+    }
+
+    /// Gives back the connections that nobody used for a while: the pool tests those before it lends them.
+    pub(super) fn let_go(&self) {
+        self.kept().retain(|one| one.since.elapsed() < IDLE_BEFORE_TEST && !one.generation.left.is_cancelled());
+    }
+
+    /// Gives all of them back.
+    pub(super) fn let_all_go(&self) {
+        self.kept().clear();
+    }
+
+    /// How many connections wait for their next statement.
+    pub(super) fn count_kept(&self) -> usize {
+        self.kept().len()
     }
 }
 
@@ -162,6 +227,11 @@ fn not_acquired(error: SqlxError) -> DbErr {
     }
 }
 
+fn query(statement: &Statement) -> Query<'_, Postgres, SqlxValues> {
+    let values = statement.values.clone().unwrap_or_else(|| sea_orm::Values(Vec::new()));
+    sea_orm::sqlx::query_with(AssertSqlSafe(statement.sql.as_str()), SqlxValues(values))
+}
+
 #[async_trait::async_trait]
 impl ConnectionTrait for Reads {
     fn get_database_backend(&self) -> DbBackend {
@@ -180,7 +250,7 @@ impl ConnectionTrait for Reads {
         if self.backend != DbBackend::Postgres {
             return self.pool.now().connection.query_one_raw(statement).await;
         }
-        let row = self.run(&statement, async |query, connection| query.fetch_optional(&mut **connection).await);
+        let row = self.run(|connection| Box::pin(async move { query(&statement).fetch_optional(connection).await }));
         Ok(row.await?.map(Into::into))
     }
 
@@ -188,7 +258,7 @@ impl ConnectionTrait for Reads {
         if self.backend != DbBackend::Postgres {
             return self.pool.now().connection.query_all_raw(statement).await;
         }
-        let rows = self.run(&statement, async |query, connection| query.fetch_all(&mut **connection).await);
+        let rows = self.run(|connection| Box::pin(async move { query(&statement).fetch_all(connection).await }));
         Ok(rows.await?.into_iter().map(Into::into).collect())
     }
 }

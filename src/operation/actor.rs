@@ -66,9 +66,9 @@ where
     async fn glance(app: &App, authorized: &Authorized, place: Place) -> Result<(), Error> {
         let scope = place.organization.ok_or(Error::defect("a member's command without an organization"))?;
         let user_id = authorized.user()?.user_id.as_str();
-        let (found, membership, policy) =
-            store::find_standing(app.database.reader(), scope, user_id, &app.policy).await?;
-        authorized.admit(&policy, found.as_ref(), membership.as_ref(), None, app.clock.now())?;
+        let (standing, policy) = store::find_standing(app, scope, user_id, None).await?;
+        let (found, membership) = (standing.organization.as_deref(), standing.membership.as_ref());
+        authorized.admit(&policy, found, membership, None, app.clock.now())?;
         Ok(())
     }
 

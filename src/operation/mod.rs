@@ -11,10 +11,12 @@
 
 pub mod actor;
 mod held;
+pub mod standing;
 pub mod store;
 pub mod unit;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -36,6 +38,7 @@ use crate::pb::{MutationRequest, OrganizationRequest, Permission};
 use actor::Actor;
 pub use actor::{Founder, Member, MemberOrService, Newcomer, Trusted};
 use held::Held;
+use standing::Standing;
 use unit::Entry;
 pub use unit::{SeatCount, Unit};
 
@@ -90,6 +93,11 @@ pub trait Query: Sized + Send + Sync {
     /// Reads the request and names everything that is wrong with it.
     fn parse(request: &Self::Request, app: &App) -> Result<Self, Error>;
 
+    /// A member whom it reads besides the caller: found with the caller's own membership, as [`Reader::other`].
+    fn other(&self) -> Option<&str> {
+        None
+    }
+
     /// Reads it.
     fn run(&self, reader: &Reader<'_>) -> impl Future<Output = Result<Self::Response, Error>> + Send;
 }
@@ -105,9 +113,11 @@ pub struct Reader<'a> {
     pub authorized: &'a Authorized,
     /// The role policy of the organization, with the roles that it defined for itself.
     pub policy: &'a RolePolicy,
-    organization: Option<organization::Model>,
+    organization: Option<Arc<organization::Model>>,
     /// The caller's stored membership; none for a service.
     pub membership: Option<membership::Model>,
+    /// The membership of [`Query::other`], where there is one.
+    pub other: Option<membership::Model>,
     /// The caller's stored role; none for a service.
     pub role: Option<&'a RoleDefinition>,
     /// The instant for which it is read.
@@ -133,7 +143,7 @@ impl Reader<'_> {
     /// The organization; refused only where there is none, which queries that are asked there have to expect.
     pub fn organization(&self) -> Result<&organization::Model, Error> {
         let organization_id = self.scope.organization_id();
-        self.organization.as_ref().ok_or(Error::OrganizationNotFound { organization_id })
+        self.organization.as_deref().ok_or(Error::OrganizationNotFound { organization_id })
     }
 }
 
@@ -146,31 +156,43 @@ pub async fn read<Q: Query>(app: &App, request: Request<Q::Request>) -> Result<R
 
 async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Request) -> Result<Q::Response, Error> {
     let scope = authorized.scope(request.organization_id());
-    let scope = scope.or_else(|refusal| all_faults(Err(refusal), Q::parse(request, app).map(|_| ())))?;
+    // Its faults are told once it is known that the caller may.
+    let parsed = Q::parse(request, app);
+    let scope = match scope {
+        Ok(scope) => scope,
+        Err(refusal) => return all_faults(Err(refusal), parsed.map(|_| ())),
+    };
+    let other = parsed.as_ref().ok().and_then(Q::other);
     let user_id = authorized.user().ok().map(|user| user.user_id.as_str().to_owned());
     let now = app.clock.now();
-    let (found, membership, policy) = if let Some(user_id) = &user_id {
-        store::find_standing(app.database.reader(), scope, user_id, &app.policy).await?
+    let (standing, policy) = if let Some(user_id) = &user_id {
+        store::find_standing(app, scope, user_id, other.filter(|other| other != user_id)).await?
     } else {
-        let found = store::find(app.database.reader(), scope).await?;
-        let policy = store::policy_of(app.database.reader(), &app.policy, found.as_ref()).await?;
-        (found, None, policy)
+        let reader = app.database.reader();
+        let found = store::find(reader, scope).await?;
+        let policy = store::policy_of(reader, &app.policy, found.as_ref()).await?;
+        let other = match other {
+            Some(other) => store::find_member(reader, scope, other).await?,
+            None => None,
+        };
+        (Standing { organization: found.map(Arc::new), membership: None, other }, policy)
     };
-    let found = found.filter(|organization| scope::exists(organization, now));
+    let Standing { organization, membership, other } = standing;
+    let found = organization.filter(|organization| scope::exists(organization, now));
     let role = match user_id {
         Some(_) => {
             let about = request.about();
-            Some(authorized.admit(&policy, found.as_ref(), membership.as_ref(), about, now)?)
+            Some(authorized.admit(&policy, found.as_deref(), membership.as_ref(), about, now)?)
         }
         None => None,
     };
     // Counted once it is known that the caller may: whoever does not belong there uses none of it up.
     app.overload.of_organization(scope.organization_id())?;
-    let query = Q::parse(request, app)?;
+    let query = parsed?;
     if !Q::ON_DELETED {
-        found.as_ref().map_or(Ok(()), not_deleted)?;
+        found.as_deref().map_or(Ok(()), not_deleted)?;
     }
-    let reader = Reader { app, scope, authorized, policy: &policy, organization: found, membership, role, now };
+    let reader = Reader { app, scope, authorized, policy: &policy, organization: found, membership, other, role, now };
     if !Q::ON_MISSING {
         reader.organization()?;
     }
@@ -178,16 +200,15 @@ async fn query<Q: Query>(app: &App, authorized: &Authorized, request: &Q::Reques
 }
 
 /// The organization, if who was let in is still to be: for calls that go on.
-pub async fn standing(app: &App, authorized: &Authorized, scope: Scope) -> Result<organization::Model, Error> {
-    let (reader, now) = (app.database.reader(), app.clock.now());
+pub async fn standing(app: &App, authorized: &Authorized, scope: Scope) -> Result<Arc<organization::Model>, Error> {
+    let now = app.clock.now();
     let found = match authorized.user() {
         Ok(user) => {
-            let (found, membership, policy) =
-                store::find_standing(reader, scope, user.user_id.as_str(), &app.policy).await?;
-            authorized.admit(&policy, found.as_ref(), membership.as_ref(), None, now)?;
-            found
+            let (standing, policy) = store::find_standing(app, scope, user.user_id.as_str(), None).await?;
+            authorized.admit(&policy, standing.organization.as_deref(), standing.membership.as_ref(), None, now)?;
+            standing.organization
         }
-        Err(_) => store::find(reader, scope).await?,
+        Err(_) => store::find(app.database.reader(), scope).await?.map(Arc::new),
     };
     let organization_id = scope.organization_id();
     found.filter(|found| scope::exists(found, now)).ok_or(Error::OrganizationNotFound { organization_id })

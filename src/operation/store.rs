@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::standing::Standing;
+use crate::app::App;
 use crate::auth::policy::RolePolicy;
 use crate::auth::policy::custom::CustomRole;
 use crate::auth::scope::Scope;
@@ -85,26 +87,28 @@ pub async fn lock_unless_held(
 /// The roles that it defined are read together with the membership: were one older than the other, a member who was given
 /// another role while the old one changed could have the new rights of the old one.
 pub async fn find_standing(
-    connection: &impl ConnectionTrait,
+    app: &App,
     scope: Scope,
     user_id: &str,
-    policy: &Arc<RolePolicy>,
-) -> Result<(Option<organization::Model>, Option<membership::Model>, Arc<RolePolicy>), Error> {
+    other: Option<&str>,
+) -> Result<(Standing, Arc<RolePolicy>), Error> {
     const ATTEMPTS: usize = 3;
+    let policy = &app.policy;
     for _ in 0..ATTEMPTS {
-        let (found, membership) = find_with_member(connection, scope, user_id).await?;
-        if !defines_roles(policy, found.as_ref()) {
-            return Ok((found, membership, Arc::clone(policy)));
+        let mut standing = app.standings.find(scope, user_id, other).await?;
+        if !defines_roles(policy, standing.organization.as_deref()) {
+            return Ok((standing, Arc::clone(policy)));
         }
         let rows = roles_of(scope.organization_id())
             .join(JoinType::LeftJoin, membership_beside_role(user_id.to_owned()))
             .select_also(membership::Entity)
-            .all(connection)
+            .all(app.database.reader())
             .await?;
         // The last of its roles was deleted in between.
         let Some((_, membership)) = rows.first().cloned() else { continue };
         let roles: Result<Vec<CustomRole>, Error> = rows.into_iter().map(|(row, _)| defined_role(row)).collect();
-        return Ok((found, membership, Arc::new(policy.with_custom(&roles?))));
+        standing.membership = membership;
+        return Ok((standing, Arc::new(policy.with_custom(&roles?))));
     }
     Err(Error::Conflict)
 }

@@ -11,9 +11,10 @@ use hyper::Error;
 use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 
-/// How much of what nobody wants is read, and for how long. A request is rarely longer, and comes with its headers.
+/// How much of what nobody wants is read, and for how long. A request is rarely longer, and comes with its headers; but where a server has
+/// more to do than it can, what has come waits to be read too.
 const MOST: usize = 64 * 1024;
-const LONGEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// The body of a request. A call that is answered before all of it has come is reset by HTTP/2, and what still comes is a fault of the
 /// client to it: a hundred of those end the connection. A client whose token has expired makes a hundred such calls in no time.

@@ -49,6 +49,7 @@ mod search;
 mod seat_ledger;
 mod settings;
 mod simulation;
+mod standing;
 mod stories;
 mod story_money;
 mod story_s0_admin_center;

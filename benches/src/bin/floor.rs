@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tenantry_benches::floor::floor_server::{Floor, FloorServer};
 use tenantry_benches::floor::{Key, Member, Members};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -146,9 +146,9 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("serving {}", listener.local_addr()?);
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .add_service(FloorServer::new(floors))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        // The builder's own setting is not for what it is given.
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
-use tenantry::pb::membership_service_client::MembershipServiceClient;
-use tenantry::pb::organization_service_client::OrganizationServiceClient;
-use tenantry::pb::{self, Permission};
 use tenantry_benches::floor::Key;
 use tenantry_benches::floor::floor_client::FloorClient;
+use tenantry_benches::tenantry::membership_service_client::MembershipServiceClient;
+use tenantry_benches::tenantry::organization_service_client::OrganizationServiceClient;
+use tenantry_benches::tenantry::{self as pb, Permission};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -55,6 +55,9 @@ struct Settings {
     /// Calls in a second, whether or not those before were answered; as fast as they are answered when absent.
     #[arg(long)]
     rate: Option<u64>,
+    /// How long each call may take, in seconds; any time when absent.
+    #[arg(long)]
+    deadline: Option<f64>,
     /// For how long, in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -201,6 +204,8 @@ struct Told {
     errors: usize,
     /// Refused for want of room, which is no error where more is sent than can be served.
     shed: usize,
+    /// Given up by their caller, or by the server for them, because their time was over.
+    late: usize,
     per_second: f64,
     p50_us: u32,
     p99_us: u32,
@@ -214,6 +219,7 @@ struct Told {
 struct Tally {
     good: Vec<u32>,
     shed: Vec<u32>,
+    late: usize,
     errors: usize,
     first_error: Option<String>,
 }
@@ -226,9 +232,15 @@ impl Tally {
             Err(status) if status.code() == Code::Unavailable && status.message().contains("more to do than it can") => {
                 self.shed.push(took);
             }
+            // The client says that it canceled what it gave up itself.
+            Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) => self.late += 1,
             Err(status) => {
                 self.errors += 1;
-                self.first_error.get_or_insert_with(|| format!("{:?}: {}", status.code(), status.message()));
+                self.first_error.get_or_insert_with(|| {
+                    let causes = std::iter::successors(std::error::Error::source(&status), |cause| cause.source());
+                    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+                    format!("{:?}: {} {causes:?}", status.code(), status.message())
+                });
             }
         }
     }
@@ -236,12 +248,13 @@ impl Tally {
     fn add(&mut self, other: Self) {
         self.good.extend(other.good);
         self.shed.extend(other.shed);
+        self.late += other.late;
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
     fn told(mut self, seconds: f64) -> Told {
-        let mut share = |of: &mut Vec<u32>, part: usize| {
+        let share = |of: &mut Vec<u32>, part: usize| {
             of.sort_unstable();
             of.get((of.len() * part / 100).min(of.len().saturating_sub(1))).copied().unwrap_or_default()
         };
@@ -250,9 +263,10 @@ impl Tally {
         #[expect(clippy::cast_precision_loss, reason = "no run makes so many calls")]
         let per_second = good.len() as f64 / seconds;
         Told {
-            calls: good.len() + shed.len() + self.errors,
+            calls: good.len() + shed.len() + self.late + self.errors,
             errors: self.errors,
             shed: shed.len(),
+            late: self.late,
             per_second,
             p50_us: times[0],
             p99_us: times[1],
@@ -318,10 +332,16 @@ async fn open(settings: &Settings, rate: u64, context: &Arc<Context>, channels: 
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    // What comes after the end was not done in the time that it is divided by.
+    let mut after = Tally::default();
     while let Some(done) = tasks.join_next().await {
         let (began, outcome) = done??;
-        all.count(began, outcome);
+        after.count(began, outcome);
     }
+    all.late += after.late + after.good.len();
+    all.shed.append(&mut after.shed);
+    all.errors += after.errors;
+    all.first_error = all.first_error.take().or(after.first_error);
     Ok(all.told(settings.seconds))
 }
 
@@ -344,7 +364,10 @@ async fn main() -> anyhow::Result<()> {
     let mut channels = Vec::new();
     let connections = if settings.rate.is_some() { 16 } else { settings.in_flight.div_ceil(CALLS_OF_A_CONNECTION) };
     for _ in 0..connections {
-        let endpoint = Endpoint::from_shared(format!("http://{}", settings.address))?.tcp_nodelay(true);
+        let mut endpoint = Endpoint::from_shared(format!("http://{}", settings.address))?.tcp_nodelay(true);
+        if let Some(deadline) = settings.deadline {
+            endpoint = endpoint.timeout(Duration::from_secs_f64(deadline));
+        }
         channels.push(endpoint.connect().await?);
     }
     if matches!(call, Call::Found) {

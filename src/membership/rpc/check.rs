@@ -53,8 +53,8 @@ impl Query for CheckPermissions {
         let (policy, member) = match (self.user_id.as_deref(), caller) {
             (Some(user_id), caller) if Some(user_id) != caller => {
                 // Read together: by an older definition of the role that they hold by now they could have what they never had.
-                others = find_standing(reader.connection(), reader.scope, user_id, &reader.app.policy).await?;
-                (&*others.2, others.1.as_ref())
+                others = find_standing(reader.app, reader.scope, user_id, None).await?;
+                (&*others.1, others.0.membership.as_ref())
             }
             (_, Some(_)) => (reader.policy, reader.membership.as_ref()),
             (_, None) => return Err(user_needed()),

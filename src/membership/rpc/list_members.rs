@@ -6,7 +6,7 @@ use crate::entity::{invitation, membership};
 use crate::error::Error;
 use crate::fields::Fields;
 use crate::membership::listing::{self, Listing, OrderBy, Position};
-use crate::membership::{search, store};
+use crate::membership::search;
 use crate::operation::{Query, Reader};
 use crate::page::Page;
 use crate::pb::{self, MemberState};
@@ -29,14 +29,15 @@ impl Query for GetMember {
         fields.done(Self { user_id })
     }
 
+    fn other(&self) -> Option<&str> {
+        Some(&self.user_id)
+    }
+
     async fn run(&self, reader: &Reader<'_>) -> Result<Self::Response, Error> {
         let own = reader.membership.as_ref().filter(|own| own.user_id == self.user_id);
-        let found = match own {
-            Some(own) => Some(own.clone()),
-            None => store::find(reader.connection(), reader.scope, &self.user_id).await?,
-        };
+        let found = own.or(reader.other.as_ref());
         let found = found.ok_or(Error::MemberNotFound { user_id: self.user_id.clone() })?;
-        Ok(pb::GetMemberResponse { member: Some(shown(&found)) })
+        Ok(pb::GetMemberResponse { member: Some(shown(found)) })
     }
 }
 

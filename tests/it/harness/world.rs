@@ -24,6 +24,7 @@ use tenantry::dns::{Dns, Source};
 use tenantry::event::feed::Feed;
 use tenantry::lanes::Lanes;
 use tenantry::metrics::Metrics;
+use tenantry::operation::standing::Standings;
 use tenantry::overload::{self, Overload};
 use tenantry::server::{self, Parts, Webhooks};
 use tenantry::transport::{self, tls, tls::Tls};
@@ -182,8 +183,10 @@ impl World {
         });
         let overload = Arc::new(Overload::new(&self.setup.overload, metrics.overload.clone()));
         let gate = Gate { callers, policy: Arc::clone(&policy), clock: clock.clone(), overload: Arc::clone(&overload) };
+        let database = Arc::new(database);
         let app = Arc::new(App {
-            database: Arc::new(database),
+            standings: Standings::new(Arc::clone(&database)),
+            database,
             lanes: Lanes::default(),
             clock,
             policy,
