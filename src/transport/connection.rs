@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
 use super::{Limits, Peer, RequestBody, Transport, at};
 use crate::auth::permission::requirement;
@@ -42,8 +42,9 @@ const LARGEST_HEADERS: u32 = 16 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// How many resets by a client, and how many by faults of it, may wait for each other before the connection is ended: a
-/// client that opens calls to give them up at once (CVE-2023-44487).
-const PENDING_RESETS: usize = 20;
+/// client that opens calls to give them up at once (CVE-2023-44487). Whoever had a connection's usual calls under way, and as many again, and
+/// gave them up because their time was over before a busy server had read them, does nothing wrong.
+const PENDING_RESETS: usize = 200;
 const FAULTY_STREAMS: usize = 100;
 
 /// How long an answer may wait to be taken, and how often that is looked at. What waits is memory; a stream of ours is not meant, for
@@ -253,7 +254,9 @@ async fn speak<S, B, I>(
             let (ours, streams) = (requirement.is_some(), requirement.is_some_and(|requirement| requirement.streams));
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(under_way.known.clone());
-            let answering = service.clone().oneshot(request.map(RequestBody::from));
+            // Called at once, not when its turn on a processor comes: how many calls wait for theirs decides whether there is room. (Routes
+            // are always ready.)
+            let answering = service.clone().call(request.map(RequestBody::from));
             async move {
                 let answered = answering.await?;
                 if ours && !streams {
