@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +15,15 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use http::{Request, Response};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use uuid::Uuid;
 
 use crate::auth::caller::Caller;
+use crate::check::Check;
 use crate::error::Error;
 use crate::seldom::Seldom;
 
@@ -124,8 +126,6 @@ pub struct Overload {
     bytes: Stock,
     watches: Stock,
     outside: Stock,
-    /// Calls that have come and were not begun.
-    waiting: AtomicUsize,
     /// What each caller has of them.
     shares: Mutex<HashMap<CallerKey, [usize; GOODS]>>,
     callers: Option<Rate<CallerKey>>,
@@ -204,7 +204,6 @@ impl Overload {
             bytes: Stock::new(limits.bytes, share_of_bytes, share_of_bytes),
             watches: Stock::new(WATCHES, WATCHES_OF_A_USER, WATCHES),
             outside: Stock::new(OUTSIDE, OUTSIDE_OF_A_USER, OUTSIDE),
-            waiting: AtomicUsize::new(0),
             shares: Mutex::default(),
             callers: limits.caller_rate.map(|rate| Rate::new(rate, "caller")),
             organizations: limits.organization_rate.map(|rate| Rate::new(rate, "organization")),
@@ -213,12 +212,9 @@ impl Overload {
         }
     }
 
-    /// Lets one more call come, if there is room for it besides those that have come and were not begun: what waits for a processor is
-    /// as much under way as what waits for the database.
-    pub fn arrive(self: &Arc<Self>) -> Result<Arrived, Error> {
-        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let arrived = Arrived { _waiting: Arc::new(Waiting(Arc::clone(self))) };
-        if self.calls.free.available_permits() <= waiting { Err(self.shed()) } else { Ok(arrived) }
+    /// Whether there is room for one more call.
+    fn look(&self) -> Result<(), Error> {
+        if self.calls.free.available_permits() == 0 { Err(self.shed()) } else { Ok(()) }
     }
 
     /// Room for one more call, of a caller if it has one.
@@ -367,39 +363,9 @@ impl Drop for Taken {
     }
 }
 
-/// A call that has come, until it is begun.
-#[derive(Clone, Debug)]
-pub struct Arrived {
-    _waiting: Arc<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting(Arc<Overload>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_that_waits_to_be_begun_takes_room_like_one_that_is_under_way() {
-        let overload = Arc::new(Overload::new(&Limits { calls: 2, ..Limits::default() }, Meter::default()));
-        let (first, second) = (overload.arrive().unwrap(), overload.arrive().unwrap());
-        assert!(matches!(overload.arrive(), Err(Error::Overloaded { .. })));
-        drop(first);
-        let under_way = overload.call(None).unwrap();
-        assert!(overload.arrive().is_err());
-        drop(second);
-        assert!(overload.arrive().is_ok());
-        drop(under_way);
-        let both = [overload.arrive().unwrap(), overload.arrive().unwrap()];
-        assert!(overload.arrive().is_err());
-        drop(both);
-        assert_eq!(overload.waiting.load(Ordering::Acquire), 0);
+/// Refuses calls while there is no room, before anything is done for them: not even who calls is looked at.
+impl Check for Arc<Overload> {
+    fn refusal<B>(&self, _: &mut Request<B>) -> Option<Response<()>> {
+        self.look().err().map(|error| Status::from(error).into_http())
     }
 }

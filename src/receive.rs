@@ -25,7 +25,7 @@ use tower::{Layer, Service};
 use crate::auth::scope::Authorized;
 use crate::check::Check;
 use crate::error::Error;
-use crate::overload::{Arrived, Overload, Taken};
+use crate::overload::{Overload, Taken};
 
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -72,8 +72,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().remove::<Arrived>();
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         // The one that was said to be ready is called, and its copy is asked the next time.
         let copy = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, copy);

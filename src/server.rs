@@ -40,7 +40,7 @@ use crate::pb::webhook_service_server::WebhookServiceServer;
 use crate::pb::workspace_service_server::WorkspaceServiceServer;
 use crate::receive::{GrpcOnly, ReceiveLayer};
 use crate::scarce::ScarceLayer;
-use crate::telemetry::{Door, RpcLog, RpcLogLayer};
+use crate::telemetry::{RpcLog, RpcLogLayer};
 use crate::transport::tls::Tls;
 use crate::transport::{self, Transport};
 use crate::{
@@ -125,7 +125,7 @@ pub struct Webhooks {
 }
 
 /// What answers calls, with all that stands before the services.
-type Answering = Checked<RpcLog<Checked<axum::Router, GrpcOnly>>, Door>;
+type Answering = RpcLog<Checked<axum::Router, GrpcOnly>>;
 
 /// Serves until `stop`, then lets the calls under way end.
 ///
@@ -153,9 +153,7 @@ pub async fn serve(listener: TcpListener, parts: Parts, stop: CancellationToken)
     let service = |routes: Routes| -> Answering {
         // tonic's own answer where there is no service would be a refusal without a reason.
         let routes = routes.into_axum_router().fallback(no_such_method);
-        let logged = RpcLogLayer(Arc::clone(&app)).layer(CheckLayer(GrpcOnly).layer(routes));
-        // Before everything whether there is room.
-        CheckLayer(Door(Arc::clone(&app))).layer(logged)
+        RpcLogLayer(Arc::clone(&app)).layer(CheckLayer(GrpcOnly).layer(routes))
     };
     let meter = app.metrics.connections.clone();
     let transport = Transport { service: service(routes), limits: parts.limits, tls: parts.tls.clone(), meter };
@@ -245,10 +243,10 @@ fn probed(deadline: DeadlineLayer) -> Stack<ReceiveLayer, DeadlineLayer> {
 
 /// Adds the services, each behind its layers.
 fn guarded(app: &Arc<App>, gate: &Arc<Gate>, deadline: DeadlineLayer, routes: Routes) -> Routes {
-    // The gate before the body is read: it decides on the metadata. The deadline around both.
+    // The gate before the body is read: it decides on the metadata. The deadline around both, and before everything whether there is room.
     let receive = ReceiveLayer { largest: LARGEST_REQUEST, overload: Arc::clone(&app.overload) };
     let receive = Stack::new(receive, CheckLayer(Arc::clone(gate)));
-    let guard = Stack::new(receive, deadline);
+    let guard = Stack::new(Stack::new(receive, deadline), CheckLayer(Arc::clone(&app.overload)));
 
     let routes = routes
         .add_service(

@@ -22,11 +22,10 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::app::App;
 use crate::auth::permission::requirement;
-use crate::check::Check;
 use crate::clock::Clock;
 use crate::error::{reason_name, reason_of};
 use crate::id;
-use crate::metrics::{Metrics, ReasonLabels, RpcLabels};
+use crate::metrics::{ReasonLabels, RpcLabels};
 use crate::pb::ErrorReason;
 use crate::trace::{self, Call, Spans};
 
@@ -127,7 +126,7 @@ where
         );
         request.extensions_mut().insert(RequestId(Arc::clone(&request_id)));
         let path = request.uri().path();
-        let own = is_own(path);
+        let own = path.starts_with("/tenantry.");
         let rpc = requirement(path).map(|requirement| requirement.rpc);
         self.app.metrics.rpcs_under_way.inc();
         let app = Arc::clone(&self.app);
@@ -136,54 +135,6 @@ where
         let inner = call.in_scope(|| span.in_scope(|| self.inner.call(request)));
         Logged { inner, call, span, line: Some(line), request_id }
     }
-}
-
-/// Whether a path leads to a service of ours.
-fn is_own(path: &str) -> bool {
-    path.starts_with("/tenantry.")
-}
-
-/// Refuses calls of our own services while there is no room, before anything is done for them: not even who calls is looked at, and no
-/// line is written. A server that is called five times as often as it can serve does little else.
-#[derive(Clone, Debug)]
-pub struct Door(pub Arc<App>);
-
-impl Check for Door {
-    fn refusal<B>(&self, request: &mut Request<B>) -> Option<Response<()>> {
-        let (began, path) = (Instant::now(), request.uri().path());
-        if !is_own(path) {
-            return None;
-        }
-        match self.0.overload.arrive() {
-            Ok(arrived) => {
-                request.extensions_mut().insert(arrived);
-                None
-            }
-            Err(error) => {
-                let rpc = requirement(path).map(|requirement| requirement.rpc);
-                let mut refusal = Status::from(error).into_http();
-                tell(&request_id(request.headers()), refusal.headers_mut());
-                let reason = reason_name(ErrorReason::Overloaded);
-                self.0.metrics.refusals.get_or_create(&ReasonLabels { reason }).inc();
-                measure(&self.0.metrics, rpc, Code::Unavailable, began);
-                Some(refusal)
-            }
-        }
-    }
-}
-
-fn tell(request_id: &str, headers: &mut HeaderMap) {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
-}
-
-/// Counts a call of our own services.
-fn measure(metrics: &Metrics, rpc: Option<(&'static str, &'static str)>, code: Code, began: Instant) {
-    // What is not there has a name that the client made up.
-    let (service, method) = rpc.unwrap_or(("unknown", "unknown"));
-    let labels = RpcLabels { service, method, code: code_name(code) };
-    metrics.rpc_duration.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
 }
 
 /// A path as the log tells it: none of ours is longer, and what clients make up may be.
@@ -223,6 +174,20 @@ impl Line {
             self.reason = Status::from_header_map(headers).as_ref().and_then(reason_of);
         }
     }
+
+    fn measure(&self, code: Code) {
+        let metrics = &self.app.metrics;
+        metrics.rpcs_under_way.dec();
+        if let Some(reason) = self.reason {
+            metrics.refusals.get_or_create(&ReasonLabels { reason }).inc();
+        }
+        if self.own {
+            // What is not there has a name that the client made up.
+            let (service, method) = self.rpc.unwrap_or(("unknown", "unknown"));
+            let labels = RpcLabels { service, method, code: code_name(code) };
+            metrics.rpc_duration.get_or_create(&labels).observe(self.started.elapsed().as_secs_f64());
+        }
+    }
 }
 
 /// The name of a code, as the specification writes it.
@@ -251,14 +216,7 @@ fn code_name(code: Code) -> &'static str {
 impl Drop for Line {
     fn drop(&mut self) {
         let code = self.code.unwrap_or(Code::Cancelled);
-        let metrics = &self.app.metrics;
-        metrics.rpcs_under_way.dec();
-        if let Some(reason) = self.reason {
-            metrics.refusals.get_or_create(&ReasonLabels { reason }).inc();
-        }
-        if self.own {
-            measure(metrics, self.rpc, code, self.started);
-        }
+        self.measure(code);
         let is_fault = matches!(
             code,
             Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded
@@ -307,7 +265,9 @@ where
         };
         let mut line = this.line.take();
         Poll::Ready(answered.map(|mut response| {
-            tell(this.request_id, response.headers_mut());
+            if let Ok(id) = HeaderValue::from_str(this.request_id) {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
             if let Some(line) = &mut line {
                 line.ended(response.headers());
             }
@@ -325,12 +285,6 @@ pin_project! {
         call: Span,
         span: Span,
         line: Option<Line>,
-    }
-}
-
-impl<B: Default> Default for LoggedBody<B> {
-    fn default() -> Self {
-        Self { inner: B::default(), call: Span::none(), span: Span::none(), line: None }
     }
 }
 

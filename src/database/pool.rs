@@ -98,8 +98,9 @@ pub struct Reads {
     /// As many as there may be connections. Of one that was closed with its statement under way, PostgreSQL has the other end for a while.
     ends: Arc<Semaphore>,
     acquire_timeout: Duration,
-    /// Connections for the next statements: the pool asks whatever it is given back for a sign of life, which is another trip.
-    kept: Mutex<Vec<Kept>>,
+    /// Connections for the next statements: the pool asks whatever it is given back for a sign of life, which is another trip. None are
+    /// kept any more once the pool is closed, which waits for all of them.
+    kept: Mutex<Option<Vec<Kept>>>,
     /// How many of them. The others are for whoever changes something.
     most_kept: usize,
 }
@@ -119,7 +120,7 @@ impl Reads {
             pool,
             ends: Arc::new(Semaphore::new(connections)),
             acquire_timeout: settings.acquire_timeout,
-            kept: Mutex::default(),
+            kept: Mutex::new(Some(Vec::new())),
             most_kept: connections / SHARES_KEPT,
         }
     }
@@ -156,7 +157,8 @@ impl Reads {
         let lending = async {
             let end = Arc::clone(&self.ends).acquire_owned().await.ok();
             self.let_go();
-            if let Some(Kept { connection, generation, .. }) = self.kept().pop() {
+            let kept = self.kept().as_mut().and_then(Vec::pop);
+            if let Some(Kept { connection, generation, .. }) = kept {
                 return Ok((Lent { connection: Some(connection), end }, generation));
             }
             let acquired = self.pool.on_current(|generation| async move {
@@ -170,30 +172,34 @@ impl Reads {
         lent.unwrap_or(Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)))
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, one: Kept) {
-        let mut kept = self.kept();
-        if kept.len() < self.most_kept && !one.generation.left.is_cancelled() {
+        if let Some(kept) = self.kept().as_mut()
+            && kept.len() < self.most_kept
+            && !one.generation.left.is_cancelled()
+        {
             kept.push(one);
         }
     }
 
     /// Gives back the connections that nobody used for a while: the pool tests those before it lends them.
     pub(super) fn let_go(&self) {
-        self.kept().retain(|one| one.since.elapsed() < IDLE_BEFORE_TEST && !one.generation.left.is_cancelled());
+        if let Some(kept) = self.kept().as_mut() {
+            kept.retain(|one| one.since.elapsed() < IDLE_BEFORE_TEST && !one.generation.left.is_cancelled());
+        }
     }
 
-    /// Gives all of them back.
+    /// Gives all of them back, and keeps none from now on.
     pub(super) fn let_all_go(&self) {
-        self.kept().clear();
+        *self.kept() = None;
     }
 
     /// How many connections wait for their next statement.
     pub(super) fn count_kept(&self) -> usize {
-        self.kept().len()
+        self.kept().as_ref().map_or(0, Vec::len)
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 use super::{Limits, Peer, RequestBody, Transport, at};
 use crate::auth::permission::requirement;
@@ -254,9 +254,7 @@ async fn speak<S, B, I>(
             let (ours, streams) = (requirement.is_some(), requirement.is_some_and(|requirement| requirement.streams));
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(under_way.known.clone());
-            // Called at once, not when its turn on a processor comes: how many calls wait for theirs decides whether there is room. (Routes
-            // are always ready.)
-            let answering = service.clone().call(request.map(RequestBody::from));
+            let answering = service.clone().oneshot(request.map(RequestBody::from));
             async move {
                 let answered = answering.await?;
                 if ours && !streams {
